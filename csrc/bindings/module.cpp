@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// pyconv._C: problems, plans, instruction sets and build facts for Python. The operators are in torch.ops.pyconv.
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <torch/version.h>
+
+#include <sstream>
+
+#include "cpu/isa.h"
+#include "plan/plan.h"
+
+namespace py = pybind11;
+
+namespace pyconv::bindings {
+
+namespace {
+
+Problem parse_problem(const std::string& text) {
+    Problem problem;
+    Status status = Problem::parse(text, &problem);
+    if (status.ok()) status = problem.validate();
+    if (!status.ok()) throw py::value_error(status.message);
+    return problem;
+}
+
+Pass pass_of(const std::string& text) {
+    Pass pass;
+    if (!parse_pass(text, &pass))
+        throw py::value_error("pass must be 'forward', 'grad_input' or 'grad_weight', got '" + text + "'");
+    return pass;
+}
+
+void require_cpu(const std::string& device) {
+    if (device != "cpu") throw py::value_error("plan: device must be 'cpu', got '" + device + "'");
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["torch"] = TORCH_VERSION;
+    info["compiler"] =
+#if defined(__clang__)
+        std::string("clang ") + __clang_version__;
+#else
+        std::string("gcc ") + __VERSION__;
+#endif
+    info["cuda"] = py::none();
+    info["cuda_arches"] = py::list();
+    info["cuda_reason"] = PYCONV_CUDA_REASON;
+    return info;
+}
+
+py::list plan(const Problem& problem, const std::string& pass, const std::string& layout, const std::string& device,
+              const std::string& algorithm) {
+    require_cpu(device);
+    if (layout != "nchw" && layout != "nhwc")
+        throw py::value_error("plan: layout must be 'nchw' or 'nhwc', got '" + layout + "'");
+    const Status status = problem.validate();
+    if (!status.ok()) throw py::value_error(status.message);
+    py::list rows;
+    const Call call{problem, pass_of(pass), dense_tensors(problem, layout == "nhwc")};
+    for (const PlanRow& row : explain(call, at::get_num_threads(), algorithm)) {
+        py::dict entry;
+        entry["name"] = row.algorithm->name;
+        entry["chosen"] = row.chosen;
+        entry["refusal"] = row.refusal;
+        entry["cost"] = row.cost;
+        entry["workspace"] = row.workspace;
+        rows.append(entry);
+    }
+    return rows;
+}
+
+std::vector<std::pair<std::string, std::string>> algorithms(const std::string& device) {
+    require_cpu(device);
+    std::vector<std::pair<std::string, std::string>> result;
+    for (const Algorithm* algorithm : cpu_algorithms())
+        for (Pass pass : {Pass::forward, Pass::grad_input, Pass::grad_weight})
+            result.emplace_back(algorithm->name, name_of(pass));
+    return result;
+}
+
+py::dict executed() {
+    py::dict result;
+    for (const Algorithm* algorithm : cpu_algorithms())
+        for (Pass pass : {Pass::forward, Pass::grad_input, Pass::grad_weight})
+            result[py::make_tuple(algorithm->name, name_of(pass))] =
+                algorithm->executions[static_cast<int>(pass)].load();
+    return result;
+}
+
+void bind_problem(py::module_& module) {
+    py::class_<Problem> problem(module, "Problem");
+    problem.def_static("parse", &parse_problem)
+        .def("__str__", &Problem::to_string)
+        .def("__repr__", [](const Problem& a) { return "Problem('" + a.to_string() + "')"; })
+        .def("__hash__", [](const Problem& a) { return std::hash<std::string>()(a.to_string()); })
+        .def("__eq__", [](const Problem& a, const Problem& b) { return a == b; })
+        .def("validate", [](const Problem& a) {
+            const Status status = a.validate();
+            if (!status.ok()) throw py::value_error(status.message);
+        });
+    problem.def_readwrite("n", &Problem::n).def_readwrite("c", &Problem::c).def_readwrite("h", &Problem::h);
+    problem.def_readwrite("w", &Problem::w).def_readwrite("k", &Problem::k).def_readwrite("r", &Problem::r);
+    problem.def_readwrite("s", &Problem::s).def_readwrite("groups", &Problem::groups);
+    problem.def_readwrite("stride_h", &Problem::stride_h).def_readwrite("stride_w", &Problem::stride_w);
+    problem.def_readwrite("pad_top", &Problem::pad_top).def_readwrite("pad_bottom", &Problem::pad_bottom);
+    problem.def_readwrite("pad_left", &Problem::pad_left).def_readwrite("pad_right", &Problem::pad_right);
+    problem.def_readwrite("dilation_h", &Problem::dilation_h).def_readwrite("dilation_w", &Problem::dilation_w);
+    problem.def_property_readonly("p", &Problem::p).def_property_readonly("q", &Problem::q);
+    problem.def_property_readonly("flops", &Problem::flops);
+    problem.def_property_readonly("padding_mode", [](const Problem& a) { return name_of(a.padding_mode); });
+    problem.def_property_readonly("dtype", [](const Problem& a) { return long_name(a.dtype); });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, module) {
+    module.def("build_info", &build_info);
+    module.def("isa_detected", [] { return name_of(detected_isa()); });
+    module.def("isa", [] { return name_of(current_isa()); });
+    module.def("isas", [] {
+        std::vector<std::string> names;
+        for (Isa isa : available_isas()) names.push_back(name_of(isa));
+        return names;
+    });
+    module.def("set_isa", [](const std::string& name) {
+        Isa isa;
+        if (!parse_isa(name, &isa))
+            throw py::value_error("PYCONV_ISA must be portable, avx2 or avx512, got '" + name + "'");
+        if (!set_isa(isa))
+            throw py::value_error("PYCONV_ISA is " + name + ", but this CPU has " + name_of(detected_isa()));
+    });
+    bind_problem(module);
+    module.def("plan", &plan, py::arg("problem"), py::arg("pass_"), py::arg("layout") = "nchw",
+               py::arg("device") = "cpu", py::arg("algorithm") = "");
+    module.def("algorithms", &algorithms, py::arg("device") = "cpu");
+    module.def("executed", &executed);
+}
+
+}  // namespace pyconv::bindings

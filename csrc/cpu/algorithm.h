@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// What a CPU algorithm shows of itself: one row of the plan's table.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <string>
+
+#include "core/executor.h"
+#include "core/problem.h"
+#include "cpu/isa.h"
+#include "layout/view.h"
+
+namespace pyconv {
+
+// One call: a validated problem, a pass, and tensors (only their strides count until run()).
+struct Call {
+    Problem problem;
+    Pass pass = Pass::forward;
+    Tensors tensors;
+};
+
+struct Algorithm {
+    const char* name;  // dtype_verb_tile_isa: the symbol, the table row, the test id and the bench row
+    DType dtype;
+    Isa isa;  // the weakest instruction set it runs on
+
+    // Why it cannot run this call, as a sentence; empty if it can. dtype and isa have been checked before.
+    std::string (*refusal)(const Call& call);
+    // Modelled seconds with this many workers. Only compared, never promised.
+    double (*cost)(const Call& call, int workers);
+    // Bytes run() needs, aligned to 64.
+    size_t (*workspace)(const Call& call, int workers);
+    // Writes every element of the pass's result and nothing else. No element may be empty of work: the caller
+    // handles results without elements.
+    Status (*run)(const Call& call, void* workspace, Executor& executor);
+
+    // How often run() was called in this process, by pass: tests ask for algorithms that none of them reached.
+    mutable std::atomic<int64_t> executions[3] = {{0}, {0}, {0}};
+};
+
+// Workspaces are cut into aligned pieces by adding these up, in the same order in workspace() and run().
+constexpr size_t kWorkspaceAlignment = 64;
+
+inline size_t aligned_bytes(size_t bytes) {
+    return (bytes + kWorkspaceAlignment - 1) / kWorkspaceAlignment * kWorkspaceAlignment;
+}
+
+}  // namespace pyconv

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// The plan: an ordered table of algorithms, the choice of the cheapest that supports a call, and its explanation.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cpu/algorithm.h"
+
+namespace pyconv {
+
+// Every CPU algorithm that was compiled in, in table order. Of equal costs the earlier wins.
+const std::vector<const Algorithm*>& cpu_algorithms();
+
+struct PlanRow {
+    const Algorithm* algorithm;
+    std::string refusal;  // empty if it supports the call
+    double cost;          // NaN if refused
+    size_t workspace;     // bytes; 0 if refused
+    bool chosen;
+};
+
+// Why `algorithm` cannot run `call` in this process; empty if it can.
+std::string refusal_of(const Algorithm& algorithm, const Call& call);
+
+// The cheapest algorithm that supports the call; or the one named `forced`, unless it is empty. Null, and a sentence in
+// *error, if there is none.
+const Algorithm* choose(const Call& call, int workers, const std::string& forced, std::string* error);
+
+// The same choice with every row shown.
+std::vector<PlanRow> explain(const Call& call, int workers, const std::string& forced);
+
+// Tensors without data in the strides of a dense layout, for planning without tensors.
+Tensors dense_tensors(const Problem& problem, bool channels_last);
+
+}  // namespace pyconv

@@ -1,0 +1,43 @@
+"""Builds pyconv._C against the torch that is installed: pip install --no-build-isolation .
+
+PYCONV_CUDA=auto|0|1 and TORCH_CUDA_ARCH_LIST decide about CUDA, never a visible GPU.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+try:
+    from torch.utils import cpp_extension
+except ImportError as error:
+    sys.exit(
+        "pyconv is built against an installed torch, and this Python has none.\n"
+        "Install torch first (2.11 or newer), then: pip install --no-build-isolation .\n"
+        f"({error})"
+    )
+
+ROOT = Path(__file__).parent
+COMMON = ["-O3", "-std=c++20", "-fopenmp", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
+
+
+def sources(*folders: str) -> list[str]:
+    """The C++ sources of some rooms, sorted so that builds are repeatable."""
+    return sorted(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / "csrc" / folder).rglob("*.cpp"))
+
+
+def extension():
+    reason = "not built: this is a CPU build"
+    return cpp_extension.CppExtension(
+        "pyconv._C",
+        sources("core", "layout", "reference", "cpu", "plan", "bindings"),
+        include_dirs=[str(ROOT / "csrc")],
+        define_macros=[("PYCONV_CUDA_REASON", f'"{reason}"')],
+        extra_compile_args={"cxx": COMMON},
+        extra_link_args=["-fopenmp"],
+    )
+
+
+os.environ.setdefault("MAX_JOBS", str(os.cpu_count() or 1))
+setup(ext_modules=[extension()], cmdclass={"build_ext": cpp_extension.BuildExtension})
