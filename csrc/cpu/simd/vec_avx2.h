@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// Vec<float> (8 lanes) and Vec<double> (4 lanes) on AVX2, FMA and F16C; the contract is in vec_avx512.h.
+// Included inside an ISA region.
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+    using Scalar = float;
+    static constexpr int width = 8;
+    __m256 v;
+
+    // All ones in lanes [lane, lane + n).
+    static PYCONV_INLINE __m256i lanes(int lane, int n) {
+        const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        return _mm256_and_si256(_mm256_cmpgt_epi32(index, _mm256_set1_epi32(lane - 1)),
+                                _mm256_cmpgt_epi32(_mm256_set1_epi32(lane + n), index));
+    }
+
+    static PYCONV_INLINE Vec zero() { return {_mm256_setzero_ps()}; }
+    static PYCONV_INLINE Vec all(float x) { return {_mm256_set1_ps(x)}; }
+
+    static PYCONV_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+    static PYCONV_INLINE Vec load_first(const float* p, int n) { return {_mm256_maskload_ps(p, lanes(0, n))}; }
+    static PYCONV_INLINE Vec load_lanes(Vec keep, const float* p, int lane, int n) {
+        const __m256i mask = lanes(lane, n);
+        return {_mm256_blendv_ps(keep.v, _mm256_maskload_ps(p - lane, mask), _mm256_castsi256_ps(mask))};
+    }
+
+    static PYCONV_INLINE __m256 widen(__m128i bits, const bf16*) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+    }
+    static PYCONV_INLINE __m256 widen(__m128i bits, const f16*) { return _mm256_cvtph_ps(bits); }
+    template <class S>
+    static PYCONV_INLINE Vec load(const S* p) {
+        return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), p)};
+    }
+    // AVX2 has no masked load of 16-bit lanes: a detour through a buffer on the stack.
+    template <class S>
+    static PYCONV_INLINE Vec load_first(const S* p, int n) {
+        return load_lanes(zero(), p, 0, n);
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_lanes(Vec keep, const S* p, int lane, int n) {
+        alignas(16) uint16_t buffer[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        for (int i = 0; i < n; ++i) buffer[lane + i] = p[i].bits;
+        const __m256 loaded = widen(_mm_load_si128(reinterpret_cast<const __m128i*>(buffer)), p);
+        return {_mm256_blendv_ps(keep.v, loaded, _mm256_castsi256_ps(lanes(lane, n)))};
+    }
+
+    PYCONV_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+    PYCONV_INLINE void store_first(float* p, int n) const { _mm256_maskstore_ps(p, lanes(0, n), v); }
+
+    PYCONV_INLINE __m128i narrow(const bf16*) const {
+        const __m256i u = _mm256_castps_si256(v);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+        const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+        const __m256 nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q);
+        const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+        const __m256i chosen = _mm256_castps_si256(
+            _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan));
+        const __m256i high = _mm256_srli_epi32(chosen, 16);
+        return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    }
+    PYCONV_INLINE __m128i narrow(const f16*) const {
+        return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    template <class S>
+    PYCONV_INLINE void store(S* p) const {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow(p));
+    }
+    template <class S>
+    PYCONV_INLINE void store_first(S* p, int n) const {
+        alignas(16) uint16_t buffer[8];
+        _mm_store_si128(reinterpret_cast<__m128i*>(buffer), narrow(p));
+        for (int i = 0; i < n; ++i) p[i].bits = buffer[i];
+    }
+
+    static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+    PYCONV_INLINE float sum() const {
+        const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+    }
+};
+
+template <>
+struct Vec<double> {
+    using Scalar = double;
+    static constexpr int width = 4;
+    __m256d v;
+
+    static PYCONV_INLINE __m256i lanes(int lane, int n) {
+        const __m256i index = _mm256_setr_epi64x(0, 1, 2, 3);
+        return _mm256_and_si256(_mm256_cmpgt_epi64(index, _mm256_set1_epi64x(lane - 1)),
+                                _mm256_cmpgt_epi64(_mm256_set1_epi64x(lane + n), index));
+    }
+
+    static PYCONV_INLINE Vec zero() { return {_mm256_setzero_pd()}; }
+    static PYCONV_INLINE Vec all(double x) { return {_mm256_set1_pd(x)}; }
+    static PYCONV_INLINE Vec load(const double* p) { return {_mm256_loadu_pd(p)}; }
+    static PYCONV_INLINE Vec load_first(const double* p, int n) { return {_mm256_maskload_pd(p, lanes(0, n))}; }
+    static PYCONV_INLINE Vec load_lanes(Vec keep, const double* p, int lane, int n) {
+        const __m256i mask = lanes(lane, n);
+        return {_mm256_blendv_pd(keep.v, _mm256_maskload_pd(p - lane, mask), _mm256_castsi256_pd(mask))};
+    }
+    PYCONV_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
+    PYCONV_INLINE void store_first(double* p, int n) const { _mm256_maskstore_pd(p, lanes(0, n), v); }
+    static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+    PYCONV_INLINE double sum() const {
+        const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+        return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+    }
+};
+
+PYCONV_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm256_add_ps(a.v, b.v)}; }
+PYCONV_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm256_add_pd(a.v, b.v)}; }

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// Vec<float> (16 lanes) and Vec<double> (8 lanes) on AVX-512 F, BW, DQ, VL. Included inside an ISA region.
+//
+// What every Vec<T> has, S being a type that is stored in memory (float, bf16 or f16 for float; double for double):
+//   load(S*), load_first(S*, n): lanes [n, width) are zero and their memory is not touched
+//   load_lanes(keep, S*, lane, n): lanes [lane, lane + n) from n elements in memory, the others from keep
+//   store(S*), store_first(S*, n): rounded to nearest, ties to even, where S is narrower
+//   all(x), zero(), fma(a, b, c) = a * b + c, a + b, and sum(): the lanes added in one fixed order
+
+template <class T>
+struct Vec;
+
+template <>
+struct Vec<float> {
+    using Scalar = float;
+    static constexpr int width = 16;
+    __m512 v;
+
+    static PYCONV_INLINE __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+    static PYCONV_INLINE Vec zero() { return {_mm512_setzero_ps()}; }
+    static PYCONV_INLINE Vec all(float x) { return {_mm512_set1_ps(x)}; }
+
+    static PYCONV_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+    static PYCONV_INLINE Vec load_first(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+    static PYCONV_INLINE Vec load_lanes(Vec keep, const float* p, int lane, int n) {
+        return {_mm512_mask_loadu_ps(keep.v, static_cast<__mmask16>(first(n) << lane), p - lane)};
+    }
+
+    static PYCONV_INLINE __m512 widen(__m256i bits, const bf16*) {
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    }
+    static PYCONV_INLINE __m512 widen(__m256i bits, const f16*) { return _mm512_cvtph_ps(bits); }
+    template <class S>
+    static PYCONV_INLINE Vec load(const S* p) {
+        return {widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), p)};
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_first(const S* p, int n) {
+        return {widen(_mm256_maskz_loadu_epi16(first(n), p), p)};
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_lanes(Vec keep, const S* p, int lane, int n) {
+        const __mmask16 lanes = static_cast<__mmask16>(first(n) << lane);
+        return {_mm512_mask_mov_ps(keep.v, lanes, widen(_mm256_maskz_loadu_epi16(lanes, p - lane), p))};
+    }
+
+    PYCONV_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+    PYCONV_INLINE void store_first(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
+
+    PYCONV_INLINE __m256i narrow(const bf16*) const {
+        const __m512i u = _mm512_castps_si512(v);
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+        const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+        const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+        const __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
+        return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16));
+    }
+    PYCONV_INLINE __m256i narrow(const f16*) const {
+        return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    template <class S>
+    PYCONV_INLINE void store(S* p) const {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(p));
+    }
+    template <class S>
+    PYCONV_INLINE void store_first(S* p, int n) const {
+        _mm256_mask_storeu_epi16(p, first(n), narrow(p));
+    }
+
+    static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+    PYCONV_INLINE float sum() const { return _mm512_reduce_add_ps(v); }
+};
+
+template <>
+struct Vec<double> {
+    using Scalar = double;
+    static constexpr int width = 8;
+    __m512d v;
+
+    static PYCONV_INLINE __mmask8 first(int n) { return static_cast<__mmask8>((1u << n) - 1u); }
+
+    static PYCONV_INLINE Vec zero() { return {_mm512_setzero_pd()}; }
+    static PYCONV_INLINE Vec all(double x) { return {_mm512_set1_pd(x)}; }
+    static PYCONV_INLINE Vec load(const double* p) { return {_mm512_loadu_pd(p)}; }
+    static PYCONV_INLINE Vec load_first(const double* p, int n) { return {_mm512_maskz_loadu_pd(first(n), p)}; }
+    static PYCONV_INLINE Vec load_lanes(Vec keep, const double* p, int lane, int n) {
+        return {_mm512_mask_loadu_pd(keep.v, static_cast<__mmask8>(first(n) << lane), p - lane)};
+    }
+    PYCONV_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
+    PYCONV_INLINE void store_first(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
+    static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+    PYCONV_INLINE double sum() const { return _mm512_reduce_add_pd(v); }
+};
+
+PYCONV_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
+PYCONV_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.v, b.v)}; }

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// Vec<float> (4 lanes) and Vec<double> (2 lanes) in the compiler's own vector type: SSE2 on x86-64, NEON on Arm. The
+// contract is in vec_avx512.h; fma() rounds once or twice as the machine's baseline has it. Included inside an ISA region.
+
+template <class T>
+struct Vec {
+    using Scalar = T;
+    static constexpr int width = 16 / sizeof(T);
+    typedef T Lanes __attribute__((vector_size(16)));
+    Lanes v;
+
+    static PYCONV_INLINE Vec zero() { return all(T(0)); }
+    static PYCONV_INLINE Vec all(T x) {
+        Vec result;
+        for (int i = 0; i < width; ++i) result.v[i] = x;
+        return result;
+    }
+    static PYCONV_INLINE Vec load(const T* p) {
+        Vec result;
+        __builtin_memcpy(&result.v, p, sizeof result.v);
+        return result;
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load(const S* p) {
+        return load_lanes(zero(), p, 0, width);
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_first(const S* p, int n) {
+        return load_lanes(zero(), p, 0, n);
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_lanes(Vec keep, const S* p, int lane, int n) {
+        for (int i = 0; i < n; ++i) keep.v[lane + i] = static_cast<T>(p[i]);
+        return keep;
+    }
+    PYCONV_INLINE void store(T* p) const { __builtin_memcpy(p, &v, sizeof v); }
+    template <class S>
+    PYCONV_INLINE void store(S* p) const {
+        store_first(p, width);
+    }
+    template <class S>
+    PYCONV_INLINE void store_first(S* p, int n) const {
+        for (int i = 0; i < n; ++i) p[i] = static_cast<S>(v[i]);
+    }
+    static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+    PYCONV_INLINE T sum() const {
+        T total = v[0];
+        for (int i = 1; i < width; ++i) total += v[i];
+        return total;
+    }
+};
+
+template <class T>
+PYCONV_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) {
+    return {a.v + b.v};
+}
