@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+// The plan's side of the implicit GEMM, the same for every instruction set and dtype.
+#pragma once
+
+#include "cpu/algorithm.h"
+#include "layout/lowering.h"
+
+namespace pyconv {
+
+// Forward is a Gemm<...>, Weight a WeightGemm<...> of one ISA region; kRate is the multiply-adds a worker is modelled to
+// do in a second with full tiles.
+template <class Forward, class Weight>
+struct GemmRow {
+    static std::string refusal(const Call&) { return {}; }
+
+    static size_t workspace(const Call& call, int workers) {
+        if (call.pass == Pass::grad_weight)
+            return Weight::workspace(weight_gradient(call.problem, call.tensors), workers);
+        size_t most = 0;
+        const int64_t count = correlation_count(call.problem, call.pass);
+        for (int64_t index = 0; index < count; ++index) {
+            const size_t bytes = Forward::workspace(correlation_at(call.problem, call.pass, call.tensors, index), workers);
+            most = bytes > most ? bytes : most;
+        }
+        return most;
+    }
+
+    static Status run(const Call& call, void* workspace, Executor& executor) {
+        if (call.pass == Pass::grad_weight) {
+            Weight::run(weight_gradient(call.problem, call.tensors), workspace, executor);
+            return {};
+        }
+        const int64_t count = correlation_count(call.problem, call.pass);
+        for (int64_t index = 0; index < count; ++index)
+            Forward::run(correlation_at(call.problem, call.pass, call.tensors, index), workspace, executor);
+        return {};
+    }
+
+    // Modelled seconds: multiply-adds on tiles as full as they are, plus packing, plus a fixed price of a launch.
+    template <int64_t MR, int64_t NR, int64_t W>
+    static double modelled(const Call& call, int workers, double rate) {
+        const Problem& a = call.problem;
+        const double pixels = static_cast<double>(a.n * a.p() * a.q()), groups = static_cast<double>(a.groups);
+        const double depth = static_cast<double>(a.channels_per_group() * a.r * a.s);
+        const double filters = static_cast<double>(a.filters_per_group());
+        if (call.pass == Pass::grad_weight) {
+            const double columns = static_cast<double>((a.channels_per_group() * a.r * a.s + W - 1) / W * W);
+            return launch(1) + groups * pixels * (columns * rows(filters) / rate + (filters + depth) * kPack) / workers;
+        }
+        const bool backward = call.pass == Pass::grad_input;
+        const double written = backward ? static_cast<double>(a.channels_per_group()) : filters;
+        const double multiplied = pixels * depth / static_cast<double>(a.channels_per_group()) *
+                                  (backward ? filters : static_cast<double>(a.channels_per_group()));
+        const double weights = depth * filters * groups;
+        return launch(correlation_count(a, call.pass)) +
+               (groups * multiplied * (rows(written) / rate + kPack) + weights * kPack) / workers;
+    }
+
+private:
+    static constexpr double kPack = 0.25e-9;  // an element packed
+    static double launch(int64_t count) { return 4e-6 * static_cast<double>(count); }
+    // A row costs its loads of the columns too: few rows are dear.
+    static double rows(double count) { return count + 2; }
+};
+
+}  // namespace pyconv
