@@ -6,9 +6,12 @@
 #include <pybind11/stl.h>
 #include <torch/version.h>
 
-#include <sstream>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 
 #include "cpu/isa.h"
+#include "cpu/peak.h"
 #include "plan/plan.h"
 
 namespace py = pybind11;
@@ -90,6 +93,24 @@ py::dict executed() {
     return result;
 }
 
+// GFLOP/s of fused multiply-adds on `threads` threads of the ISA in use, the best of five tries of some milliseconds.
+double fma_peak(const std::string& dtype, int threads) {
+    const Problem problem = parse_problem("c1_k1_i1_f1_" + dtype);  // reads the dtype's short name
+    constexpr int64_t kRounds = 400000;
+    double best = 0;
+    for (int attempt = 0; attempt < 5; ++attempt) {
+        std::atomic<int64_t> flops{0};
+        const auto start = std::chrono::steady_clock::now();
+        at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i)
+                flops += static_cast<int64_t>(burn_fma(current_isa(), problem.dtype, kRounds));
+        });
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+        best = std::max(best, static_cast<double>(flops) / seconds.count() * 1e-9);
+    }
+    return best;
+}
+
 void bind_problem(py::module_& module) {
     py::class_<Problem> problem(module, "Problem");
     problem.def_static("parse", &parse_problem)
@@ -137,6 +158,8 @@ PYBIND11_MODULE(_C, module) {
                py::arg("device") = "cpu", py::arg("algorithm") = "");
     module.def("algorithms", &algorithms, py::arg("device") = "cpu");
     module.def("executed", &executed);
+    module.def("fma_peak", &fma_peak, py::arg("dtype") = "f32", py::arg("threads") = 1,
+               py::call_guard<py::gil_scoped_release>());
 }
 
 }  // namespace pyconv::bindings

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// Included inside an ISA region; PYCONV_REGISTER is the constraint of a vector register.
+
+// 12 independent sums hide the latency of an FMA (4 to 5 cycles, 2 a cycle) and fit every register file.
+template <class T>
+double burn(int64_t rounds) {
+    using V = Vec<T>;
+    constexpr int kSums = 12;
+    V sum[kSums];
+    const V x = V::all(T(1e-3)), y = V::all(T(0.999));
+#pragma GCC unroll 12
+    for (int i = 0; i < kSums; ++i) sum[i] = V::all(T(i));
+    for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+        for (int i = 0; i < kSums; ++i) {
+            sum[i] = V::fma(sum[i], y, x);
+            asm volatile("" : "+" PYCONV_REGISTER(sum[i].v));  // keep every one, in its register
+        }
+    }
+    T total = 0;
+    for (int i = 0; i < kSums; ++i) total += sum[i].sum();
+    asm volatile("" : : "m"(total));
+    return 2.0 * kSums * V::width * static_cast<double>(rounds);
+}
