@@ -1,0 +1,40 @@
+"""2-D cross-correlation for PyTorch in hand-written C++ and CUDA.
+
+    import pyconv
+    output = pyconv.conv2d(input, weight, padding=1)        # torch.nn.functional.conv2d's contract
+    layer = pyconv.Conv2D(64, 128, 3)                       # a torch.nn.Conv2d
+    print(pyconv.convert(model))                            # every nn.Conv2d of a model, in place
+    print(pyconv.plan("n8_c64_k128_i56x56_f3x3_p1"))        # what would run, and why
+
+`python -m pyconv info` says what was built and what this machine has.
+"""
+
+from . import _env
+from ._load import _C
+
+_env.apply(_C)
+
+from . import d2l, filters, reference, transforms  # noqa: E402  (after the extension is loaded and capped)
+from .convert import convert, use  # noqa: E402
+from .functional import conv2d, conv_transpose2d, convolve2d, corr2d  # noqa: E402
+from .module import Conv2D  # noqa: E402
+from .planning import plan  # noqa: E402
+from .receptive_field import receptive_field  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Conv2D",
+    "conv2d",
+    "conv_transpose2d",
+    "convert",
+    "convolve2d",
+    "corr2d",
+    "d2l",
+    "filters",
+    "plan",
+    "receptive_field",
+    "reference",
+    "transforms",
+    "use",
+]
