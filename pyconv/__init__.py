@@ -9,17 +9,13 @@
 `python -m pyconv info` says what was built and what this machine has.
 """
 
-from . import _env
-from ._load import _C
-
-_env.apply(_C)
-
-from . import d2l, filters, reference, transforms  # noqa: E402  (after the extension is loaded and capped)
-from .convert import convert, use  # noqa: E402
-from .functional import conv2d, conv_transpose2d, convolve2d, corr2d  # noqa: E402
-from .module import Conv2D  # noqa: E402
-from .planning import plan  # noqa: E402
-from .receptive_field import receptive_field  # noqa: E402
+from . import d2l, filters, reference, transforms
+from .convert import convert, use
+from .functional import conv2d, convolve2d, corr2d
+from .module import Conv2D
+from .planning import plan
+from .receptive_field import receptive_field
+from .transposed import conv_transpose2d
 
 __version__ = "0.1.0"
 

@@ -1,9 +1,10 @@
 """How loosely typed arguments become the exact tuples that the operators take.
 
-torch accepts an int, a list, a tuple, a NumPy integer or a 0-d integer tensor wherever a stride is asked for. The
-functions here are the slow, general way from those to tuples of ints; `functional.conv2d` has the common cases
-(ints and tuples of ints) inline and comes here for everything else. What Python alone can see is refused here, in
-torch's words and with torch's exception types; shapes, dtypes and devices are checked once, in the operators.
+torch accepts an int, a list, a tuple, a NumPy integer or a 0-d integer tensor wherever a stride is asked for.
+The functions here are the slow, general way from those to tuples of ints; `functional.conv2d` has the common
+cases (ints and tuples of ints) inline and comes here for everything else. What Python alone can see is
+refused here, in torch's words and with torch's exception types; shapes, dtypes and devices are checked once,
+in the operators.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ def as_int(function: str, name: str, value: Any) -> int:
             return operator.index(value)
         except TypeError:
             pass
-    raise TypeError(f"{function}(): {name} must be an int or a sequence of ints, got {value!r} of type "
-                    f"{type(value).__name__}")
+    raise TypeError(
+        f"{function}(): {name} must be an int or a sequence of ints, got {value!r} of type "
+        f"{type(value).__name__}"
+    )
 
 
 def as_ints(function: str, name: str, value: Any) -> tuple[int, ...]:
@@ -48,8 +51,10 @@ def pair(function: str, name: str, value: Any) -> IntPair:
     if len(ints) == 1:
         return ints[0], ints[0]
     if len(ints) != 2:
-        raise RuntimeError(f"expected {name} to be a single integer value or a list of 2 values to match the "
-                           f"convolution dimensions, but got {name}={list(ints)}")
+        raise RuntimeError(
+            f"expected {name} to be a single integer value or a list of 2 values to match the "
+            f"convolution dimensions, but got {name}={list(ints)}"
+        )
     return ints[0], ints[1]
 
 
@@ -62,16 +67,18 @@ def four(function: str, padding: Any) -> IntFour:
         return ints[0], ints[0], ints[1], ints[1]
     if len(ints) == 1:
         return ints[0], ints[0], ints[0], ints[0]
-    raise RuntimeError("expected padding to be a single integer value or a list of 2 values to match the "
-                       "convolution dimensions, or a list of 4 values (top, bottom, left, right), but got "
-                       f"padding={list(ints)}")
+    raise RuntimeError(
+        "expected padding to be a single integer value or a list of 2 values to match the "
+        "convolution dimensions, or a list of 4 values (top, bottom, left, right), but got "
+        f"padding={list(ints)}"
+    )
 
 
 def padding_from_string(name: str, kernel: IntPair, stride: IntPair, dilation: IntPair) -> IntFour:
     """(top, bottom, left, right) for "valid" and "same".
 
-    "same" keeps P = H and Q = W; where dilation * (kernel - 1) is odd, the extra row goes to the bottom and the
-    extra column to the right, as in torch.
+    "same" keeps P = H and Q = W; where dilation * (kernel - 1) is odd, the extra row goes to the bottom and
+    the extra column to the right, as in torch.
     """
     if name == "valid":
         return 0, 0, 0, 0
@@ -88,4 +95,17 @@ def padding_from_string(name: str, kernel: IntPair, stride: IntPair, dilation: I
 def check_padding_mode(padding_mode: Any) -> None:
     """ValueError, as from torch.nn.Conv2d, unless `padding_mode` is one of the four."""
     if padding_mode not in PADDING_MODES:
-        raise ValueError(f"padding_mode must be one of {list(PADDING_MODES)}, but got padding_mode={padding_mode!r}")
+        raise ValueError(
+            f"padding_mode must be one of {list(PADDING_MODES)}, but got padding_mode={padding_mode!r}"
+        )
+
+
+def check_tensors(function: str, input: object, weight: object, bias: object) -> None:
+    """TypeError naming the first of the three that is not a tensor."""
+    for name, value, what in (
+        ("input", input, "a Tensor"),
+        ("weight", weight, "a Tensor"),
+        ("bias", bias, "a Tensor or None"),
+    ):
+        if not isinstance(value, torch.Tensor) and not (name == "bias" and value is None):
+            raise TypeError(f"{function}(): argument '{name}' must be {what}, not {type(value).__name__}")

@@ -1,8 +1,10 @@
 """The environment variables that pyconv reads at run time, all of them, each once, at import.
 
-| variable   | meaning                                                                                             |
+| variable   | meaning
+|
 |------------|-----------------------------------------------------------------------------------------------------|
-| PYCONV_ISA | strongest instruction set the CPU kernels may use: portable, avx2 or avx512 (default: the best here) |
+| PYCONV_ISA | strongest instruction set the CPU kernels may use: portable, avx2 or avx512 (default: the best
+here) |
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Imports the compiled half, pyconv._C, and says which of the things that go wrong did.
 
-"Never built", "built for another Python", "built for torch X, running Y" and "built without CUDA" need different
-answers from the reader, so they are different sentences; the exception that Python or the linker raised is always
-chained, because its symbol name is what a bug report needs.
+"Never built", "built for another Python", "built for torch X, running Y" and "built without CUDA" need
+different answers from the reader, so they are different sentences; the exception that Python or the linker
+raised is always chained, because its symbol name is what a bug report needs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from types import ModuleType
 
 import torch
 
+from . import _env
+
 _REBUILD = "Run `pip install --no-build-isolation .` in pyconv's source directory"
 
 
 def _release(version: str) -> str:
-    """The part of a torch version within which its C++ interface is taken as stable: "2.13.0+cpu" -> "2.13"."""
+    """The part of a torch version within which its C++ interface holds still: "2.13" of "2.13.0+cpu"."""
     return ".".join(version.split("+")[0].split(".")[:2])
 
 
@@ -29,11 +31,15 @@ def _explain(error: ImportError, directory: Path) -> str:
     if not built:
         return f"pyconv was never built: there is no compiled _C in {directory}. {_REBUILD}."
     if not any(f"_C{suffix}" in built for suffix in EXTENSION_SUFFIXES):
-        return f"pyconv was built for another Python: found {', '.join(built)}, this one loads " \
-               f"_C{EXTENSION_SUFFIXES[0]}. {_REBUILD} with this Python."
+        return (
+            f"pyconv was built for another Python: found {', '.join(built)}, this one loads "
+            f"_C{EXTENSION_SUFFIXES[0]}. {_REBUILD} with this Python."
+        )
     if re.search(r"undefined symbol|symbol not found|lib(torch|c10)", str(error)):
-        return f"pyconv was built for another torch than the one running, {torch.__version__}: " \
-               f"{error}. {_REBUILD} with this torch."
+        return (
+            f"pyconv was built for another torch than the one running, {torch.__version__}: "
+            f"{error}. {_REBUILD} with this torch."
+        )
     return f"pyconv's compiled half does not load: {error}"
 
 
@@ -43,18 +49,24 @@ def _check_release(built_for: str) -> None:
     A mismatch often loads without a word and fails later, inside a call.
     """
     if _release(built_for) != _release(torch.__version__):
-        raise ImportError(f"pyconv was built for torch {built_for}, running {torch.__version__}. {_REBUILD} with this "
-                          "torch.")
+        raise ImportError(
+            f"pyconv was built for torch {built_for}, running {torch.__version__}. {_REBUILD} with this "
+            "torch."
+        )
 
 
 def _refuse_cuda(reason: str) -> torch.library.Library:
-    """Kernels that answer a CUDA tensor with the reason for their absence; the dispatcher alone would only say that
-    it has none."""
+    """Kernels that answer a CUDA tensor with the reason for their absence.
+
+    The dispatcher alone would only say that it has none.
+    """
     library = torch.library.Library("pyconv", "FRAGMENT")
 
     def refuse(*arguments, **keywords):
-        raise NotImplementedError(f"pyconv was built without CUDA ({reason}): move the tensors to the CPU, or rebuild "
-                                  "with nvcc present and PYCONV_CUDA=1")
+        raise NotImplementedError(
+            f"pyconv was built without CUDA ({reason}): move the tensors to the CPU, or rebuild "
+            "with nvcc present and PYCONV_CUDA=1"
+        )
 
     for operator in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"):
         library.impl(operator, refuse, "CUDA")
@@ -67,6 +79,7 @@ def _load() -> ModuleType:
     except ImportError as error:
         raise ImportError(_explain(error, Path(__file__).parent)) from error
     _check_release(extension.build_info()["torch"])
+    _env.apply(extension)
     return extension
 
 

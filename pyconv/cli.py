@@ -14,8 +14,8 @@ import torch
 from . import _env, planning, verify
 from ._load import _C
 
-# Small, and between them: tails in every dimension, strides, dilation, groups, depthwise, four-sided padding, every
-# padding mode, kernels larger than the image, one channel, every dtype.
+# Small, and between them: tails in every dimension, strides, dilation, groups, depthwise, four-sided padding,
+# every padding mode, kernels larger than the image, one channel, every dtype.
 CHECKED = (
     "n2_c3_k5_i7x9_f3x3",
     "n1_c1_k1_i6x8_f1x2",
@@ -53,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pyconv", description="2-D cross-correlation for PyTorch")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="info | plan | check | bench | demo")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="info | plan | check | bench | demo"
+    )
     info = commands.add_parser("info", help="what was built and what this machine has, for a bug report")
     info.set_defaults(run=_info)
 
@@ -67,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="verify every algorithm against the float64 reference")
     check.add_argument("problems", metavar="PROBLEM", nargs="*", help="default: a set of small ones")
     check.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    check.add_argument("--verbose", action="store_true", help="a line for every comparison, not only for differences")
+    check.add_argument(
+        "--verbose", action="store_true", help="a line for every comparison, not only for differences"
+    )
     check.set_defaults(run=_check)
     commands.add_parser("bench", help="time against torch (options: bench --help)")
     commands.add_parser("demo", help="edges, the learned kernel, digits (options: demo --help)")
@@ -92,12 +96,16 @@ def facts() -> dict[str, str]:
     }
     if build["cuda"]:
         algorithms = {name for name, _ in _C.algorithms("cuda")}
-        lines["cuda"] = f"{build['cuda']} for {' '.join(map(str, build['cuda_arches']))}, {len(algorithms)} algorithms"
+        lines["cuda"] = (
+            f"{build['cuda']} for {' '.join(map(str, build['cuda_arches']))}, {len(algorithms)} algorithms"
+        )
         lines["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none visible"
     else:
         lines["cuda"] = f"not built: {build['cuda_reason']}"
     settings = _env.settings()
-    lines["environment"] = " ".join(f"{name}={value}" for name, value in settings.items()) or "no PYCONV_ variable set"
+    lines["environment"] = (
+        " ".join(f"{name}={value}" for name, value in settings.items()) or "no PYCONV_ variable set"
+    )
     return lines
 
 
@@ -121,8 +129,10 @@ def _info(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     passes = planning.PASSES if options.pass_ == "all" else (options.pass_,)
-    tables = [str(planning.plan(options.problem, pass_=pass_, layout=options.layout, device=options.device))
-              for pass_ in passes]
+    tables = [
+        str(planning.plan(options.problem, pass_=pass_, layout=options.layout, device=options.device))
+        for pass_ in passes
+    ]
     print("\n\n".join(tables))
     return 0
 
@@ -141,7 +151,9 @@ def _check(options: argparse.Namespace) -> int:
                     failed += not verdict.passed
                     if options.verbose or not verdict.passed:
                         word = "ok       " if verdict.passed else "DIFFERENT"
-                        print(f"{word} {case.problem} {pass_} {layout} {row.name}: error {verdict.error:.3g}, "
-                              f"{verdict.share:.3g} of the bound")
+                        print(
+                            f"{word} {case.problem} {pass_} {layout} {row.name}: error {verdict.error:.3g}, "
+                            f"{verdict.share:.3g} of the bound"
+                        )
     print(f"{compared} comparisons with the float64 reference, {failed} different")
     return 1 if failed or not compared else 0

@@ -13,7 +13,15 @@ from torch.overrides import TorchFunctionMode
 from .functional import conv2d
 from .module import Conv2D
 
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128, torch.int64)
+_DTYPES = (
+    torch.float32,
+    torch.float64,
+    torch.bfloat16,
+    torch.float16,
+    torch.complex64,
+    torch.complex128,
+    torch.int64,
+)
 _DEVICES = ("cpu", "cuda", "meta")
 
 
@@ -41,10 +49,10 @@ class Conversion:
 def convert(model: nn.Module, to: str = "pyconv") -> Conversion:
     """Make every `torch.nn.Conv2d` in `model` a `pyconv.Conv2D`, in place; or back, with to="torch".
 
-    A layer changes its class and nothing else. It stays the same object: parameters (and so optimizers that hold
-    them), buffers, hooks, parametrizations, pruning masks, device, dtype, training flag, attributes, sharing and its
-    place in the model are what they were, and it works where the model is itself the layer. A rebuilt layer would
-    have to copy all of these, and would miss some.
+    A layer changes its class and nothing else. It stays the same object: parameters (and so optimizers that
+    hold them), buffers, hooks, parametrizations, pruning masks, device, dtype, training flag, attributes,
+    sharing and its place in the model are what they were, and it works where the model is itself the layer. A
+    rebuilt layer would have to copy all of these, and would miss some.
 
     Calls of F.conv2d in a model's own code are not layers: `pyconv.use()` reaches those.
 
@@ -118,10 +126,13 @@ def _change_class(module: nn.Module, target: type) -> None:
     if not parametrize.is_parametrized(module):
         module.__class__ = target
         return
-    # torch gives each parametrized module a class of its own, whose properties compute the parameters. The new one
-    # has the same properties over the other base, so that removing the parametrizations finds that base.
+    # torch gives each parametrized module a class of its own, whose properties compute the parameters. The
+    # new one has the same properties over the other base, so that removing the parametrizations finds that
+    # base.
     old = type(module)
-    body = {name: value for name, value in vars(old).items() if name not in ("__dict__", "__weakref__", "__doc__")}
+    body = {
+        name: value for name, value in vars(old).items() if name not in ("__dict__", "__weakref__", "__doc__")
+    }
     module.__class__ = type(f"Parametrized{target.__name__}", (target,), body)
 
 
@@ -132,8 +143,8 @@ class use(TorchFunctionMode):
             model(images)
         print(calls.taken, calls.left)
 
-    Calls on what pyconv has no kernels for (integer dtypes other than int64, other devices, sparse or quantized
-    tensors) go to torch as before, and are counted.
+    Calls on what pyconv has no kernels for (integer dtypes other than int64, other devices, sparse or
+    quantized tensors) go to torch as before, and are counted.
 
     Attributes:
         taken: calls computed by pyconv.
@@ -149,8 +160,9 @@ class use(TorchFunctionMode):
         super().__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         super().__exit__(kind, error, trace)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -167,4 +179,5 @@ class use(TorchFunctionMode):
 def _has_kernels(input: object) -> bool:
     # Anything that is not a tensor is an error, and ours is as good as torch's.
     return not isinstance(input, Tensor) or (
-        input.dtype in _DTYPES and input.device.type in _DEVICES and input.layout == torch.strided)
+        input.dtype in _DTYPES and input.device.type in _DEVICES and input.layout == torch.strided
+    )

@@ -1,7 +1,7 @@
 """The textbook's own names, so that its notebooks run unchanged.
 
-Replace `from d2l import torch as d2l` by `from pyconv import d2l`. Here are the names that the section "Convolutions
-for Images" and its exercises take from there, on 2-D inputs, computed by pyconv's kernels.
+Replace `from d2l import torch as d2l` by `from pyconv import d2l`. Here are the names that the section
+"Convolutions for Images" and its exercises take from there, on 2-D inputs, computed by pyconv's kernels.
 
 Source: Zhang et al., Dive into Deep Learning, section 6.2 / 7.2, "Convolutions for Images".
 """
@@ -34,8 +34,10 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Raises RuntimeError for anything but matrices, as `corr2d` does, and for a bias of more than one element.
     """
     if bias.numel() != 1:
-        raise RuntimeError(f"conv2d: bias must have one element, got {list(bias.shape)}; pyconv.conv2d has one for each "
-                           "output channel")
+        raise RuntimeError(
+            f"conv2d: bias must have one element, got {list(bias.shape)}; pyconv.conv2d has one for each "
+            "output channel"
+        )
     return corr2d(x, weight) + bias
 
 
@@ -49,8 +51,8 @@ class Conv2D(nn.Module):
         weight: (h, w), uniform in [0, 1) at first.
         bias: (1,), zero at first.
 
-    The call takes an (H, W) image to (H - h + 1, W - w + 1). A batch, (N, C, H, W), raises RuntimeError: indexing it
-    as a matrix would give an empty or broadcast result and no word about it.
+    The call takes an (H, W) image to (H - h + 1, W - w + 1). A batch, (N, C, H, W), raises RuntimeError:
+    indexing it as a matrix would give an empty or broadcast result and no word about it.
     """
 
     def __init__(self, kernel_size: int | Sequence[int]) -> None:
@@ -61,8 +63,9 @@ class Conv2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 2:
             raise RuntimeError(
-                f"d2l.Conv2D takes one (H, W) image, got {x.dim()}-D of size {list(x.shape)}; reshape to (H, W), or use "
-                "pyconv.Conv2D, which takes (N, C, H, W)")
+                f"d2l.Conv2D takes one (H, W) image, got {x.dim()}-D of size {list(x.shape)}; reshape to "
+                "(H, W), or use pyconv.Conv2D, which takes (N, C, H, W)"
+            )
         return conv2d(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:

@@ -1,8 +1,8 @@
 """Hand-made kernels for `pyconv.corr2d`, each an (h, w) matrix.
 
 One sign convention throughout, the textbook's: a first derivative is the earlier element minus the later one,
-(1, -1), so the step from white (1) to black (0) in reading direction gives +1. It is the negative of the forward
-difference, and of the Sobel operator as image libraries print it.
+(1, -1), so the step from white (1) to black (0) in reading direction gives +1. It is the negative of the
+forward difference, and of the Sobel operator as image libraries print it.
 
 All take `dtype` (default: torch's default) and `device`.
 """
@@ -21,16 +21,18 @@ from ._arguments import pair
 def _along(values: Tensor, axis: int, function: str) -> Tensor:
     """A vector as a row (axis 1: acts along the width) or as a column (axis 0: along the height)."""
     if axis not in (0, 1):
-        raise ValueError(f"{function}: axis must be 0 (along the height) or 1 (along the width), got {axis!r}")
+        raise ValueError(
+            f"{function}: axis must be 0 (along the height) or 1 (along the width), got {axis!r}"
+        )
     return values[None, :] if axis == 1 else values[:, None]
 
 
 def derivative(order: int = 1, axis: int = 1, *, dtype: torch.dtype | None = None, device=None) -> Tensor:
     """The smallest kernel of the `order`-th derivative: order + 1 elements.
 
-    Its elements are (-1)^i * binomial(order, i): (1, -1), then (1, -2, 1), (1, -3, 3, -1), ... On samples one apart it
-    gives (-1)^order times the forward difference of that order, which is the derivative of a polynomial of degree at
-    most `order`.
+    Its elements are (-1)^i * binomial(order, i): (1, -1), then (1, -2, 1), (1, -3, 3, -1), ... On samples one
+    apart it gives (-1)^order times the forward difference of that order, which is the derivative of a
+    polynomial of degree at most `order`.
 
     Args:
         order: 0 (the identity) or more.
@@ -44,14 +46,17 @@ def derivative(order: int = 1, axis: int = 1, *, dtype: torch.dtype | None = Non
     if order < 0:
         raise ValueError(f"derivative: order must be 0 or more, got {order}")
     values = [(-1) ** i * math.comb(order, i) for i in range(order + 1)]
-    return _along(torch.tensor(values, dtype=dtype or torch.get_default_dtype(), device=device), axis, "derivative")
+    return _along(
+        torch.tensor(values, dtype=dtype or torch.get_default_dtype(), device=device), axis, "derivative"
+    )
 
 
 def laplacian(diagonals: bool = False, *, dtype: torch.dtype | None = None, device=None) -> Tensor:
-    """The sum of the second derivatives along both axes, (3, 3), with -4 in the middle; or, with `diagonals`, along
-    all four lines through the middle, with -8 there.
+    """The sum of the second derivatives along both axes, (3, 3), with -4 in the middle; or, with `diagonals`,
+    along all four lines through the middle, with -8 there.
 
-    Source: the five-point and nine-point stencils of any numerical analysis text; the first is the exercise's answer.
+    Source: the five-point and nine-point stencils of any numerical analysis text; the first is the exercise's
+    answer.
     """
     corner = 1 if diagonals else 0
     values = [[corner, 1, corner], [1, -8 if diagonals else -4, 1], [corner, 1, corner]]
@@ -61,8 +66,8 @@ def laplacian(diagonals: bool = False, *, dtype: torch.dtype | None = None, devi
 def sobel(axis: int = 1, *, dtype: torch.dtype | None = None, device=None) -> Tensor:
     """A first derivative over two pixels, smoothed across with (1, 2, 1): (3, 3).
 
-    axis 1: [[1, 0, -1], [2, 0, -2], [1, 0, -1]], which answers to vertical edges; axis 0: its transpose. The response
-    to a ramp of slope -1 is 8.
+    axis 1: [[1, 0, -1], [2, 0, -2], [1, 0, -1]], which answers to vertical edges; axis 0: its transpose. The
+    response to a ramp of slope -1 is 8.
 
     Raises:
         ValueError: another axis.
@@ -74,8 +79,11 @@ def sobel(axis: int = 1, *, dtype: torch.dtype | None = None, device=None) -> Te
     return _along(step, axis, "sobel") * _along(smooth, 1 - axis, "sobel")
 
 
-def box(size: int | Sequence[int], normalize: bool = True, *, dtype: torch.dtype | None = None, device=None) -> Tensor:
-    """The mean over an (h, w) window; with `normalize=False` the sum, which is the textbook's integral kernel.
+def box(
+    size: int | Sequence[int], normalize: bool = True, *, dtype: torch.dtype | None = None, device=None
+) -> Tensor:
+    """The mean over an (h, w) window; with `normalize=False` the sum, which is the textbook's integral
+    kernel.
 
     Args:
         size: an int or (h, w), each at least 1.
@@ -85,8 +93,13 @@ def box(size: int | Sequence[int], normalize: bool = True, *, dtype: torch.dtype
     return torch.full((h, w), value, dtype=dtype or torch.get_default_dtype(), device=device)
 
 
-def gaussian(size: int | Sequence[int], sigma: float | Sequence[float], *, dtype: torch.dtype | None = None,
-             device=None) -> Tensor:
+def gaussian(
+    size: int | Sequence[int],
+    sigma: float | Sequence[float],
+    *,
+    dtype: torch.dtype | None = None,
+    device=None,
+) -> Tensor:
     """The normal density at the centres of an (h, w) window, scaled to sum 1.
 
     Args:

@@ -14,21 +14,21 @@ class Conv2D(nn.Conv2d):
     """A `torch.nn.Conv2d` computed by pyconv: same parameters, same initialisation, same `state_dict`.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, dilation, groups, bias, padding_mode, device, dtype: as in
-            torch.nn.Conv2d. Sizes may be ints, lists or tuples.
+        in_channels, out_channels, kernel_size, stride, dilation, groups, bias, padding_mode, device, dtype:
+            as in torch.nn.Conv2d. Sizes may be ints, lists or tuples.
         padding: an int, (height, width), (top, bottom, left, right), "same" or "valid".
 
     Shapes:
-        input (N, in_channels, H, W) or (in_channels, H, W); output (N, out_channels, P, Q) or (out_channels, P, Q);
-        weight (out_channels, in_channels / groups, R, S); bias (out_channels,). See `pyconv.conv2d` for P, Q and the
-        dtypes.
+        input (N, in_channels, H, W) or (in_channels, H, W); output (N, out_channels, P, Q) or (out_channels,
+        P, Q); weight (out_channels, in_channels / groups, R, S); bias (out_channels,). See `pyconv.conv2d`
+        for P, Q and the dtypes.
 
     Raises:
-        ValueError, TypeError, RuntimeError: in the constructor for arguments that no input could fit, in the call as
-        `pyconv.conv2d` does.
+        ValueError, TypeError, RuntimeError: in the constructor for arguments that no input could fit, in the
+        call as `pyconv.conv2d` does.
 
-    The padding of every mode is done by the operator's index arithmetic; torch.nn.Conv2d makes a padded copy for all
-    modes but zeros.
+    The padding of every mode is done by the operator's index arithmetic; torch.nn.Conv2d makes a padded copy
+    for all modes but zeros.
     """
 
     def __init__(
@@ -46,17 +46,36 @@ class Conv2D(nn.Conv2d):
         dtype=None,
     ) -> None:
         if not isinstance(padding, str):
-            # Two ints stay two (what torch stores and prints); four equal in pairs stay four, as they were asked for.
+            # Two ints stay two (what torch stores and prints); four equal in pairs stay four, as they were
+            # asked for.
             sides = as_ints("Conv2D", "padding", padding)
             padding = sides if len(sides) == 2 else (sides * 2 if len(sides) == 1 else four("Conv2D", sides))
         super().__init__(
-            in_channels, out_channels, pair("Conv2D", "kernel_size", kernel_size), pair("Conv2D", "stride", stride),
-            padding, pair("Conv2D", "dilation", dilation), groups, bias, padding_mode, device, dtype)
+            in_channels,
+            out_channels,
+            pair("Conv2D", "kernel_size", kernel_size),
+            pair("Conv2D", "stride", stride),
+            padding,
+            pair("Conv2D", "dilation", dilation),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
         if len(self.padding) == 4 and not isinstance(self.padding, str):
             # torch derives this attribute from two paddings only; F.pad's order is left, right, top, bottom.
             top, bottom, left, right = self.padding
             self._reversed_padding_repeated_twice = (left, right, top, bottom)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups,
-                      padding_mode=self.padding_mode)
+        return conv2d(
+            input,
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            padding_mode=self.padding_mode,
+        )

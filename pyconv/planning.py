@@ -9,16 +9,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._arguments import as_int, check_padding_mode, four, pair, padding_from_string
+from ._arguments import as_int, check_padding_mode, four, padding_from_string, pair
 from ._load import _C
 
 PASSES = ("forward", "grad_input", "grad_weight")
 LAYOUTS = ("nchw", "nhwc")
 
-_TOKENS = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16",
-           torch.int64: "i64",
-           # Complex convolutions run as real ones of the same shape on the real and imaginary parts.
-           torch.complex64: "f32", torch.complex128: "f64"}
+_TOKENS = {
+    torch.float32: "f32",
+    torch.float64: "f64",
+    torch.bfloat16: "bf16",
+    torch.float16: "f16",
+    torch.int64: "i64",
+    # Complex convolutions run as real ones of the same shape on the real and imaginary parts.
+    torch.complex64: "f32",
+    torch.complex128: "f64",
+}
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,21 @@ class Plan:
 
     def __str__(self) -> str:
         cells = [("algorithm", "cost", "workspace", "")]
-        cells += [(row.name, _seconds(row.cost), "" if row.refusal else _bytes(row.workspace),
-                   "chosen" if row.chosen else row.refusal) for row in self.rows]
+        cells += [
+            (
+                row.name,
+                _seconds(row.cost),
+                "" if row.refusal else _bytes(row.workspace),
+                "chosen" if row.chosen else row.refusal,
+            )
+            for row in self.rows
+        ]
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
         lines = [f"{self.problem}  {self.pass_}  {self.layout}  {self.device}"]
         for name, cost, workspace, remark in cells:
-            lines.append(f"  {name:<{widths[0]}}  {cost:>{widths[1]}}  {workspace:>{widths[2]}}  {remark}".rstrip())
+            lines.append(
+                f"  {name:<{widths[0]}}  {cost:>{widths[1]}}  {workspace:>{widths[2]}}  {remark}".rstrip()
+            )
         return "\n".join(lines)
 
 
@@ -94,8 +109,8 @@ def plan(
     """Ask the plan about a problem without running it.
 
     Args:
-        problem: a problem string such as "n8_c64_k128_i56x56_f3x3_s1_p1_d1_g1", a pyconv._C.Problem, or the input
-            tensor, (N, C, H, W) or (C, H, W).
+        problem: a problem string such as "n8_c64_k128_i56x56_f3x3_s1_p1_d1_g1", a pyconv._C.Problem, or the
+            input tensor, (N, C, H, W) or (C, H, W).
         weight: (K, C / groups, R, S), with an input tensor only.
         stride, padding, dilation, groups, padding_mode: as in `pyconv.conv2d`, with tensors only.
         pass_: "forward", "grad_input" or "grad_weight".
@@ -128,23 +143,28 @@ def plan(
     if isinstance(problem, str):
         problem = _C.Problem.parse(problem)
     elif not isinstance(problem, _C.Problem):
-        raise TypeError("plan: problem must be a problem string, a pyconv._C.Problem or an input tensor, got "
-                        f"{type(problem).__name__}")
+        raise TypeError(
+            "plan: problem must be a problem string, a pyconv._C.Problem or an input tensor, got "
+            f"{type(problem).__name__}"
+        )
     problem.validate()
     layout, device = layout or "nchw", device or "cpu"
     rows = tuple(Row(**row) for row in _C.plan(problem, pass_, layout, device, algorithm))
     return Plan(str(problem), pass_, layout, device, rows)
 
 
-def problem_string(input: Tensor, weight: Tensor, stride=1, padding=0, dilation=1, groups=1,
-                   padding_mode: str = "zeros") -> str:
+def problem_string(
+    input: Tensor, weight: Tensor, stride=1, padding=0, dilation=1, groups=1, padding_mode: str = "zeros"
+) -> str:
     """The problem string of a call of `pyconv.conv2d` with these arguments.
 
     Raises TypeError for a dtype that has no kernels, RuntimeError for sizes that do not fit together.
     """
     if input.dim() not in (3, 4) or weight.dim() != 4:
-        raise RuntimeError("plan: expected a 3D or 4D input and a 4D weight, but got sizes "
-                           f"{list(input.shape)} and {list(weight.shape)}")
+        raise RuntimeError(
+            "plan: expected a 3D or 4D input and a 4D weight, but got sizes "
+            f"{list(input.shape)} and {list(weight.shape)}"
+        )
     if input.dtype not in _TOKENS:
         raise TypeError(f"plan: dtype {input.dtype} is not supported")
     check_padding_mode(padding_mode)
@@ -156,17 +176,23 @@ def problem_string(input: Tensor, weight: Tensor, stride=1, padding=0, dilation=
     top, bottom, left, right = four("plan", padding)
     n, c, h, w = input.shape if input.dim() == 4 else (1, *input.shape)
     if per_group * groups != c:
-        raise RuntimeError(f"Given groups={groups}, weight of size {list(weight.shape)}, expected "
-                           f"input{[n, c, h, w]} to have {per_group * groups} channels, but got {c} channels instead")
-    words = [f"n{n}_c{c}_k{k}_i{h}x{w}_f{r}x{s}_s{stride[0]}x{stride[1]}_p{top}x{bottom}x{left}x{right}",
-             f"d{dilation[0]}x{dilation[1]}_g{groups}"]
+        raise RuntimeError(
+            f"Given groups={groups}, weight of size {list(weight.shape)}, expected "
+            f"input{[n, c, h, w]} to have {per_group * groups} channels, but got {c} channels instead"
+        )
+    words = [
+        f"n{n}_c{c}_k{k}_i{h}x{w}_f{r}x{s}_s{stride[0]}x{stride[1]}_p{top}x{bottom}x{left}x{right}",
+        f"d{dilation[0]}x{dilation[1]}_g{groups}",
+    ]
     if padding_mode != "zeros":
         words.append(padding_mode)
     return "_".join([*words, _TOKENS[input.dtype]])
 
 
 def _is_dense_last(tensor: Tensor, last: torch.memory_format) -> bool:
-    """Whether torch calls the tensor channels_last and not also contiguous (1x1 images and single channels are both)."""
+    """Whether torch calls the tensor channels_last and not also contiguous (1x1 images and single channels
+    are both).
+    """
     return tensor.dim() == 4 and tensor.is_contiguous(memory_format=last) and not tensor.is_contiguous()
 
 

@@ -1,10 +1,11 @@
 """What the operators do under vmap and autocast, and what they count as FLOPs.
 
-The operators, their shape functions and their derivatives are C++. These three rules are only ever run while torch
-transforms a call, so Python costs the plain call nothing.
+The operators, their shape functions and their derivatives are C++. These three rules are only ever run while
+torch transforms a call, so Python costs the plain call nothing.
 
-vmap adds a batch dimension B to some of an operator's two tensors. No rule loops over it: B is folded into the
-images (N), into the channels that only the batched tensor has, or, where both tensors have it, into the groups.
+vmap adds a batch dimension B to some of an operator's two tensors. No rule loops over it: B is folded into
+the images (N), into the channels that only the batched tensor has, or, where both tensors have it, into the
+groups.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from . import _load  # noqa: F401  registers the operators
+from . import _load as _load  # registers the operators
 
 _ops = torch.ops.pyconv
 
@@ -23,10 +24,10 @@ def _front(tensor: Tensor, dim: int | None) -> Tensor:
 
 
 def _fold(tensor: Tensor, dim: int, groups: int) -> Tensor:
-    """Batch dimension 0 folded into dimension `dim` of the rest, inside each of `groups` blocks of that dimension.
+    """Batch dimension 0 folded into dimension `dim` of the rest, inside each of its `groups` blocks.
 
-    (B, ..., groups * c, ...) -> (..., groups * B * c, ...): the order in which a grouped convolution has one block
-    for every group and, in the block, one part for every batch element.
+    (B, ..., groups * c, ...) -> (..., groups * B * c, ...): the order in which a grouped convolution has one
+    block for every group and, in the block, one part for every batch element.
     """
     tensor = tensor.unflatten(dim + 1, (groups, tensor.size(dim + 1) // groups)).movedim(0, dim + 1)
     return tensor.flatten(dim, dim + 2)
@@ -39,8 +40,9 @@ def _unfold(tensor: Tensor, dim: int, groups: int, batch: int) -> Tensor:
 
 
 @torch.library.register_vmap("pyconv::conv2d")
-def _vmap_conv2d(info, dims, input, weight, bias, stride, padding, dilation, groups, padding_mode="zeros",
-                 algorithm=""):
+def _vmap_conv2d(
+    info, dims, input, weight, bias, stride, padding, dilation, groups, padding_mode="zeros", algorithm=""
+):
     batch = info.batch_size
     input_dim, weight_dim, bias_dim = dims[:3]
     input, weight = _front(input, input_dim), _front(weight, weight_dim)
@@ -55,8 +57,9 @@ def _vmap_conv2d(info, dims, input, weight, bias, stride, padding, dilation, gro
         output = _ops.conv2d(input, _fold(weight, 0, groups), None, *rest, groups, padding_mode, algorithm)
         output = _unfold(output, 1, groups, batch)
     else:
-        output = _ops.conv2d(_fold(input, 1, 1), _fold(weight, 0, 1), None, *rest, groups * batch, padding_mode,
-                             algorithm)
+        output = _ops.conv2d(
+            _fold(input, 1, 1), _fold(weight, 0, 1), None, *rest, groups * batch, padding_mode, algorithm
+        )
         output = _unfold(output, 1, 1, batch)
     if bias is not None and shared_bias is None:
         output = output + _front(bias, bias_dim)[..., None, :, None, None]
@@ -64,51 +67,94 @@ def _vmap_conv2d(info, dims, input, weight, bias, stride, padding, dilation, gro
 
 
 @torch.library.register_vmap("pyconv::conv2d_grad_input")
-def _vmap_grad_input(info, dims, grad_output, weight, input_size, stride, padding, dilation, groups,
-                     padding_mode="zeros", algorithm=""):
+def _vmap_grad_input(
+    info,
+    dims,
+    grad_output,
+    weight,
+    input_size,
+    stride,
+    padding,
+    dilation,
+    groups,
+    padding_mode="zeros",
+    algorithm="",
+):
     batch = info.batch_size
     n, c, h, w = input_size
     grad_output, weight = _front(grad_output, dims[0]), _front(weight, dims[1])
     rest = (stride, padding, dilation)
     if dims[1] is None:
-        result = _ops.conv2d_grad_input(grad_output.flatten(0, 1), weight, (batch * n, c, h, w), *rest, groups,
-                                        padding_mode, algorithm)
+        result = _ops.conv2d_grad_input(
+            grad_output.flatten(0, 1), weight, (batch * n, c, h, w), *rest, groups, padding_mode, algorithm
+        )
         return result.unflatten(0, (batch, n)), 0
     if dims[0] is None:
-        # Dimension 1 of the weight is C / groups: each group's block of output channels has its own copy of it.
-        result = _ops.conv2d_grad_input(grad_output, _fold(weight, 1, 1), (n, batch * c, h, w), *rest, groups,
-                                        padding_mode, algorithm)
+        # Dimension 1 of the weight is C / groups, a part of each group's own output channels: one block.
+        result = _ops.conv2d_grad_input(
+            grad_output, _fold(weight, 1, 1), (n, batch * c, h, w), *rest, groups, padding_mode, algorithm
+        )
         return _unfold(result, 1, groups, batch), 0
-    result = _ops.conv2d_grad_input(_fold(grad_output, 1, 1), _fold(weight, 0, 1), (n, batch * c, h, w), *rest,
-                                    groups * batch, padding_mode, algorithm)
+    result = _ops.conv2d_grad_input(
+        _fold(grad_output, 1, 1),
+        _fold(weight, 0, 1),
+        (n, batch * c, h, w),
+        *rest,
+        groups * batch,
+        padding_mode,
+        algorithm,
+    )
     return _unfold(result, 1, 1, batch), 0
 
 
 @torch.library.register_vmap("pyconv::conv2d_grad_weight")
-def _vmap_grad_weight(info, dims, grad_output, input, weight_size, stride, padding, dilation, groups,
-                      padding_mode="zeros", algorithm=""):
+def _vmap_grad_weight(
+    info,
+    dims,
+    grad_output,
+    input,
+    weight_size,
+    stride,
+    padding,
+    dilation,
+    groups,
+    padding_mode="zeros",
+    algorithm="",
+):
     batch = info.batch_size
     k, c, r, s = weight_size
     grad_output, input = _front(grad_output, dims[0]), _front(input, dims[1])
     rest = (stride, padding, dilation)
     if dims[1] is None:
-        result = _ops.conv2d_grad_weight(_fold(grad_output, 1, groups), input, (batch * k, c, r, s), *rest, groups,
-                                         padding_mode, algorithm)
+        result = _ops.conv2d_grad_weight(
+            _fold(grad_output, 1, groups), input, (batch * k, c, r, s), *rest, groups, padding_mode, algorithm
+        )
         return _unfold(result, 0, groups, batch), 0
     if dims[0] is None:
-        result = _ops.conv2d_grad_weight(grad_output, _fold(input, 1, groups), (k, batch * c, r, s), *rest, groups,
-                                         padding_mode, algorithm)
+        result = _ops.conv2d_grad_weight(
+            grad_output, _fold(input, 1, groups), (k, batch * c, r, s), *rest, groups, padding_mode, algorithm
+        )
         return _unfold(result, 1, 1, batch), 0
-    result = _ops.conv2d_grad_weight(_fold(grad_output, 1, 1), _fold(input, 1, 1), (batch * k, c, r, s), *rest,
-                                     groups * batch, padding_mode, algorithm)
+    result = _ops.conv2d_grad_weight(
+        _fold(grad_output, 1, 1),
+        _fold(input, 1, 1),
+        (batch * k, c, r, s),
+        *rest,
+        groups * batch,
+        padding_mode,
+        algorithm,
+    )
     return _unfold(result, 0, 1, batch), 0
 
 
 def autocast_tensors(*tensors: Tensor | None) -> list[Tensor | None]:
-    """Floating tensors but float64 in autocast's dtype for their device, everything else as it is: torch's rule."""
-    return [tensor.to(torch.get_autocast_dtype(tensor.device.type))
-            if tensor is not None and tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
-            for tensor in tensors]
+    """torch's rule: floating tensors but float64 in autocast's dtype, everything else as it is."""
+    return [
+        tensor.to(torch.get_autocast_dtype(tensor.device.type))
+        if tensor is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
+        else tensor
+        for tensor in tensors
+    ]
 
 
 def _autocast_conv2d(input, weight, bias=None, *rest, **keywords):
@@ -117,7 +163,8 @@ def _autocast_conv2d(input, weight, bias=None, *rest, **keywords):
 
 
 def _register_autocast() -> torch.library.Library:
-    """torch's rule for convolutions: run in autocast's dtype. Only the forward operator has one; the two gradients
+    """torch's rule for convolutions: run in autocast's dtype. Only the forward operator has one; the two
+    gradients
     get tensors that the forward has already cast."""
     library = torch.library.Library("pyconv", "FRAGMENT")
     for key in ("AutocastCPU", "AutocastCUDA"):
