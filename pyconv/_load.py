@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
@@ -55,21 +56,23 @@ def _check_release(built_for: str) -> None:
         )
 
 
-def _refuse_cuda(reason: str) -> torch.library.Library:
-    """Kernels that answer a CUDA tensor with the reason for their absence.
-
-    The dispatcher alone would only say that it has none.
-    """
-    library = torch.library.Library("pyconv", "FRAGMENT")
+def _refusal(reason: str) -> Callable:
+    """A kernel that answers every call with the reason why there are no CUDA kernels."""
 
     def refuse(*arguments, **keywords):
         raise NotImplementedError(
-            f"pyconv was built without CUDA ({reason}): move the tensors to the CPU, or rebuild "
-            "with nvcc present and PYCONV_CUDA=1"
+            f"pyconv was built without CUDA ({reason}): move the tensors to the CPU, or rebuild with nvcc present "
+            "and PYCONV_CUDA=1"
         )
 
+    return refuse
+
+
+def _refuse_cuda(reason: str) -> torch.library.Library:
+    """Registers the refusal for CUDA tensors, of which the dispatcher alone would say less."""
+    library = torch.library.Library("pyconv", "FRAGMENT")
     for operator in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"):
-        library.impl(operator, refuse, "CUDA")
+        library.impl(operator, _refusal(reason), "CUDA")
     return library
 
 

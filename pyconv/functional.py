@@ -42,8 +42,8 @@ def conv2d(
     """2-D cross-correlation with the contract of `torch.nn.functional.conv2d`.
 
     output[n, k, p, q] = bias[k] + sum over c, r, s of
-    weight[k, c, r, s] * input[n, g * C / groups + c, h, w], with h = p * stride_h + r * dilation_h - top, w = q * stride_w + s * dilation_w - left, and g the group of
-    output channel k.
+    weight[k, c, r, s] * input[n, g * C / groups + c, h, w], with h = p * stride_h + r * dilation_h - top,
+    w = q * stride_w + s * dilation_w - left, and g the group of output channel k.
 
     Args:
         input: (N, C, H, W), or (C, H, W) for one image. float32, float64, bfloat16, float16, complex64,
@@ -181,8 +181,8 @@ def _two_matrices(function: str, X: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
         if value.dim() != 2:
             raise RuntimeError(
                 f"{function}: {name} must be a matrix, got {value.dim()}-D of size {list(value.shape)}; "
-                "for batches and channels use pyconv.conv2d, which takes an (N, C, H, W) or (C, H, W) input and a "
-                "(K, C, R, S) weight"
+                "for batches and channels use pyconv.conv2d, which takes an (N, C, H, W) or (C, H, W) input "
+                "and a (K, C, R, S) weight"
             )
     if K.size(0) == 0 or K.size(1) == 0:
         raise RuntimeError(f"{function}: the kernel is empty ({K.size(0)} x {K.size(1)})")

@@ -157,20 +157,27 @@ def autocast_tensors(*tensors: Tensor | None) -> list[Tensor | None]:
     ]
 
 
-def _autocast_conv2d(input, weight, bias=None, *rest, **keywords):
-    with torch._C._AutoDispatchBelowAutocast():
-        return _ops.conv2d(*autocast_tensors(input, weight, bias), *rest, **keywords)
-
-
 def _register_autocast() -> torch.library.Library:
-    """torch's rule for convolutions: run in autocast's dtype. Only the forward operator has one; the two
-    gradients
-    get tensors that the forward has already cast."""
+    """torch's rule for convolutions: run in autocast's dtype.
+
+    Only the forward operator has one; the two gradients get tensors that the forward has already cast.
+    """
     library = torch.library.Library("pyconv", "FRAGMENT")
     for key in ("AutocastCPU", "AutocastCUDA"):
-        if not torch._C._dispatch_has_kernel_for_dispatch_key("pyconv::conv2d", key):
-            library.impl("conv2d", _autocast_conv2d, key)
+        library.impl(
+            "conv2d", _autocast_conv2d(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))), key
+        )
     return library
+
+
+def _autocast_conv2d(keys: torch._C.DispatchKeySet):
+    """The kernel for one device's autocast: cast, then go on below autocast."""
+
+    def conv2d(input, weight, bias=None, *rest, **keywords):
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return _ops.conv2d(*autocast_tensors(input, weight, bias), *rest, **keywords)
+
+    return conv2d
 
 
 # Kept alive for as long as the module: the registrations go when the library does.
