@@ -61,8 +61,8 @@ def _refusal(reason: str) -> Callable:
 
     def refuse(*arguments, **keywords):
         raise NotImplementedError(
-            f"pyconv was built without CUDA ({reason}): move the tensors to the CPU, or rebuild with nvcc present "
-            "and PYCONV_CUDA=1"
+            f"pyconv was built without CUDA ({reason}): move the tensors to the CPU, or rebuild with nvcc "
+            "present and PYCONV_CUDA=1"
         )
 
     return refuse

@@ -1,7 +1,7 @@
-"""What the operators do under vmap and autocast, and what they count as FLOPs.
+"""What the operators do under vmap, and what they count as FLOPs.
 
-The operators, their shape functions and their derivatives are C++. These three rules are only ever run while
-torch transforms a call, so Python costs the plain call nothing.
+The operators, their shape functions, their derivatives and their autocast rule are C++. These two are only
+ever run while torch transforms a call, so Python costs the plain call nothing.
 
 vmap adds a batch dimension B to some of an operator's two tensors. No rule loops over it: B is folded into
 the images (N), into the channels that only the batched tensor has, or, where both tensors have it, into the
@@ -145,43 +145,6 @@ def _vmap_grad_weight(
         algorithm,
     )
     return _unfold(result, 0, 1, batch), 0
-
-
-def autocast_tensors(*tensors: Tensor | None) -> list[Tensor | None]:
-    """torch's rule: floating tensors but float64 in autocast's dtype, everything else as it is."""
-    return [
-        tensor.to(torch.get_autocast_dtype(tensor.device.type))
-        if tensor is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
-        else tensor
-        for tensor in tensors
-    ]
-
-
-def _register_autocast() -> torch.library.Library:
-    """torch's rule for convolutions: run in autocast's dtype.
-
-    Only the forward operator has one; the two gradients get tensors that the forward has already cast.
-    """
-    library = torch.library.Library("pyconv", "FRAGMENT")
-    for key in ("AutocastCPU", "AutocastCUDA"):
-        library.impl(
-            "conv2d", _autocast_conv2d(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))), key
-        )
-    return library
-
-
-def _autocast_conv2d(keys: torch._C.DispatchKeySet):
-    """The kernel for one device's autocast: cast, then go on below autocast."""
-
-    def conv2d(input, weight, bias=None, *rest, **keywords):
-        with torch._C._ExcludeDispatchKeyGuard(keys):
-            return _ops.conv2d(*autocast_tensors(input, weight, bias), *rest, **keywords)
-
-    return conv2d
-
-
-# Kept alive for as long as the module: the registrations go when the library does.
-_autocast_rules = _register_autocast()
 
 
 # One multiply and one add for each product of the direct sum, padded zeros included, as torch counts its own

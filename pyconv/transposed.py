@@ -10,7 +10,6 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from . import _load as _load  # registers the operator that is bound below
 from ._arguments import as_int, check_tensors, four, pair
-from .transforms import autocast_tensors
 
 _conv2d_grad_input = torch.ops.pyconv.conv2d_grad_input.default
 
@@ -84,16 +83,10 @@ def conv_transpose2d(
             algorithm=algorithm,
         )
         return image.squeeze(0)
+    if torch.is_autocast_enabled(input.device.type):
+        input, weight, bias = _autocast(input, weight, bias)
     _check_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
 
-    if torch.is_autocast_enabled(input.device.type):
-        input, weight, bias = autocast_tensors(input, weight, bias)
-    # conv2d of the result must give back exactly H x W, which an output padding of a whole stride or more
-    # (legal where the dilation is larger) would break; a row of zeros below the input stands for one stride
-    # of it.
-    if extra_h >= stride_h or extra_w >= stride_w:
-        input = torch.nn.functional.pad(input, (0, extra_w // stride_w, 0, extra_h // stride_h))
-        extra_h, extra_w = extra_h % stride_h, extra_w % stride_w
     batch, _, height, width = input.shape
     size = (
         batch,
@@ -106,6 +99,10 @@ def conv_transpose2d(
             f"Given input size per channel: ({height} x {width}). Calculated output size per channel: "
             f"({size[2]} x {size[3]}). Output size is too small"
         )
+    # conv2d of the result must give back exactly H x W, which an output padding of a whole stride or more
+    # (legal where the dilation is larger) would break. A row of zeros below the input stands for one stride.
+    if extra_h >= stride_h or extra_w >= stride_w:
+        input = torch.nn.functional.pad(input, (0, extra_w // stride_w, 0, extra_h // stride_h))
     output = _conv2d_grad_input(input, weight, size, stride, padding, dilation, groups, "zeros", algorithm)
     return output if bias is None else output + bias.reshape(-1, 1, 1)
 
@@ -147,8 +144,11 @@ def _check_transposed(input, weight, bias, stride, padding, output_padding, grou
             f"Given transposed=1, weight of size {size}, expected bias to be 1-dimensional with "
             f"{size[1] * groups} elements, but got bias of size {list(bias.shape)} instead"
         )
-    if bias is not None and bias.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
-        raise RuntimeError(f"Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same")
+    for name, other in (("weight", weight), ("bias", bias)):
+        if other is not None and other.dtype != input.dtype:
+            raise RuntimeError(
+                f"Input type ({input.type()}) and {name} type ({other.type()}) should be the same"
+            )
     if any(
         extra >= max(step, spread)
         for extra, step, spread in zip(output_padding, stride, dilation, strict=True)
@@ -159,3 +159,16 @@ def _check_transposed(input, weight, bias, stride, padding, output_padding, grou
             f"stride_height: {stride[0]} stride_width: {stride[1]} dilation_height: {dilation[0]} "
             f"dilation_width: {dilation[1]}"
         )
+
+
+def _autocast(*tensors: Tensor | None) -> list[Tensor | None]:
+    """torch's rule: floating tensors but float64 in autocast's dtype, everything else as it is.
+
+    The operator has no rule of its own, because in a backward pass it must take its tensors as they come.
+    """
+    return [
+        tensor.to(torch.get_autocast_dtype(tensor.device.type))
+        if tensor is not None and tensor.is_floating_point() and tensor.dtype != torch.float64
+        else tensor
+        for tensor in tensors
+    ]
