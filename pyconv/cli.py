@@ -101,7 +101,7 @@ def facts() -> dict[str, str]:
         )
         lines["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none visible"
     else:
-        lines["cuda"] = f"not built: {build['cuda_reason']}"
+        lines["cuda"] = f"none ({build['cuda_reason']})"
     settings = _env.settings()
     lines["environment"] = (
         " ".join(f"{name}={value}" for name, value in settings.items()) or "no PYCONV_ variable set"

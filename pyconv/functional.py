@@ -191,7 +191,7 @@ def _two_matrices(function: str, X: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
             f"{function}: the kernel ({K.size(0)} x {K.size(1)}) is larger than the image "
             f"({X.size(0)} x {X.size(1)}); each of its sides must be at most the image's"
         )
-    dtype = torch.result_type(X, K)
+    dtype = torch.promote_types(X.dtype, K.dtype)
     if not (dtype.is_floating_point or dtype.is_complex):
         dtype = torch.get_default_dtype()
     return X.to(dtype), K.to(dtype)

@@ -21,7 +21,6 @@ _TOKENS = {
     torch.bfloat16: "bf16",
     torch.float16: "f16",
     torch.int64: "i64",
-    # Complex convolutions run as real ones of the same shape on the real and imaginary parts.
     torch.complex64: "f32",
     torch.complex128: "f64",
 }
@@ -107,6 +106,8 @@ def plan(
     algorithm: str = "",
 ) -> Plan:
     """Ask the plan about a problem without running it.
+
+    Complex tensors give the plan of the real problem that each product of their real and imaginary parts is.
 
     Args:
         problem: a problem string such as "n8_c64_k128_i56x56_f3x3_s1_p1_d1_g1", a pyconv._C.Problem, or the

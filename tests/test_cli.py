@@ -19,7 +19,9 @@ PROBLEM = "n2_c4_k6_i8x9_f3x3_s1_p1_d1_g1"
 
 def test_info_is_complete(capsys):
     assert cli.main(["info"]) == 0
-    lines = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in capsys.readouterr().out.strip().splitlines())
+    lines = dict(
+        re.split(r"\s{2,}", line, maxsplit=1) for line in capsys.readouterr().out.strip().splitlines()
+    )
     assert lines["pyconv"] == pyconv.__version__
     assert torch.__version__ in lines["torch"]
     assert lines["instructions"].startswith(f"{_C.isa()} in use, {_C.isa_detected()} found")
@@ -56,7 +58,13 @@ def test_plan_object():
 
 def test_plan_of_tensors_is_the_plan_of_their_problem():
     x, w = torch.randn(2, 4, 9, 8, dtype=torch.float64), torch.randn(6, 2, 3, 3, dtype=torch.float64)
-    options = {"stride": (2, 1), "padding": (1, 0, 2, 1), "dilation": (1, 2), "groups": 2, "padding_mode": "circular"}
+    options = {
+        "stride": (2, 1),
+        "padding": (1, 0, 2, 1),
+        "dilation": (1, 2),
+        "groups": 2,
+        "padding_mode": "circular",
+    }
     problem = _C.Problem.parse("n2_c4_k6_i9x8_f3x3_s2x1_p1x0x2x1_d1x2_g2_circular_f64")
     assert pyconv.plan(x, w, **options).problem == str(problem)
     assert pyconv.plan(x, w, **options).layout == "nchw"
@@ -72,9 +80,19 @@ def test_plan_explains_what_it_cannot_read(capsys):
 
 
 def test_units():
-    assert [planning._seconds(value) for value in (2.0, 0.0123, 4.56e-5, 7e-8, math.nan)] == \
-        ["2 s", "12.3 ms", "45.6 us", "70 ns", ""]
-    assert [planning._bytes(value) for value in (0, 2048, 3 << 20, 5 << 30)] == ["0 B", "2.0 KiB", "3.0 MiB", "5.0 GiB"]
+    assert [planning._seconds(value) for value in (2.0, 0.0123, 4.56e-5, 7e-8, math.nan)] == [
+        "2 s",
+        "12.3 ms",
+        "45.6 us",
+        "70 ns",
+        "",
+    ]
+    assert [planning._bytes(value) for value in (0, 2048, 3 << 20, 5 << 30)] == [
+        "0 B",
+        "2.0 KiB",
+        "3.0 MiB",
+        "5.0 GiB",
+    ]
 
 
 def test_check_passes(capsys):
@@ -88,7 +106,10 @@ def test_default_problems_parse_and_are_small():
     for problem in cli.CHECKED:
         parsed = _C.Problem.parse(problem)
         parsed.validate()
-        assert parsed.n * parsed.k * parsed.p * parsed.q * parsed.r * parsed.s * parsed.c // parsed.groups < 2**20
+        assert (
+            parsed.n * parsed.k * parsed.p * parsed.q * parsed.r * parsed.s * parsed.c // parsed.groups
+            < 2**20
+        )
 
 
 @pytest.mark.parametrize("pass_", planning.PASSES)
@@ -134,8 +155,14 @@ def test_commands_of_their_own_get_the_rest_of_the_line(monkeypatch, command):
 
 
 def run_python(*arguments, **environment):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300,
-                          cwd=Path(__file__).parents[1], env={**os.environ, **environment})
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, **environment},
+    )
 
 
 def test_module_runs_and_reads_the_environment():
@@ -151,8 +178,11 @@ def test_unknown_isa_is_an_error_that_names_the_variable():
 
 def test_environment_is_read_in_one_file():
     package = Path(pyconv.__file__).parent
-    readers = [path.name for path in package.rglob("*.py")
-               if re.search(r"os\.environ|getenv", path.read_text(encoding="utf-8"))]
+    readers = [
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"os\.environ|getenv", path.read_text(encoding="utf-8"))
+    ]
     assert readers == ["_env.py"]
     assert len(_env.NAMES) <= 8 and all(name.startswith("PYCONV_") for name in _env.NAMES)
 
@@ -200,7 +230,11 @@ def test_import_chains_the_real_exception(monkeypatch):
 @pytest.mark.skipif(bool(_C.build_info()["cuda"]), reason="the sentence belongs to builds without CUDA")
 def test_cuda_tensors_are_told_that_it_was_not_built():
     kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-    assert all(kernel(f"pyconv::{name}", "CUDA") for name in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"))
+    assert all(
+        kernel(f"pyconv::{name}", "CUDA") for name in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight")
+    )
     refusal = _load._refusal(_C.build_info()["cuda_reason"])
-    with pytest.raises(NotImplementedError, match=r"pyconv was built without CUDA \(.+\): move the tensors to the CPU"):
+    with pytest.raises(
+        NotImplementedError, match=r"pyconv was built without CUDA \(.+\): move the tensors to the CPU"
+    ):
         refusal(torch.ones(1))

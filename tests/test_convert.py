@@ -21,9 +21,11 @@ class Shifted(nn.Conv2d):
 def model() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
         nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=2, padding_mode="reflect"), Shifted(4, 4, 1)),
-        nn.ConvTranspose2d(4, 2, 2))
+        nn.ConvTranspose2d(4, 2, 2),
+    )
 
 
 def test_layers_change_class_and_nothing_else():
@@ -39,8 +41,10 @@ def test_layers_change_class_and_nothing_else():
     report = pyconv.convert(net)
     assert report.model is net
     assert report.replaced == ["0", "2.0"]
-    assert report.left == [("2.1", "Shifted is a subclass of Conv2d and may compute something else"),
-                           ("3", "ConvTranspose2d is not a torch.nn.Conv2d")]
+    assert report.left == [
+        ("2.1", "Shifted is a subclass of Conv2d and may compute something else"),
+        ("3", "ConvTranspose2d is not a torch.nn.Conv2d"),
+    ]
     assert type(net[0]) is pyconv.Conv2D and net[0] is first and first.custom == "kept"
     assert not first.training
     assert list(net.state_dict()) == names
@@ -52,13 +56,15 @@ def test_layers_change_class_and_nothing_else():
 
 def test_report_is_readable():
     report = pyconv.convert(model())
-    assert str(report) == "\n".join([
-        "to pyconv: 2 replaced, 2 left",
-        "  replaced  0",
-        "  replaced  2.0",
-        "  left      2.1: Shifted is a subclass of Conv2d and may compute something else",
-        "  left      3: ConvTranspose2d is not a torch.nn.Conv2d",
-    ])
+    assert str(report) == "\n".join(
+        [
+            "to pyconv: 2 replaced, 2 left",
+            "  replaced  0",
+            "  replaced  2.0",
+            "  left      2.1: Shifted is a subclass of Conv2d and may compute something else",
+            "  left      3: ConvTranspose2d is not a torch.nn.Conv2d",
+        ]
+    )
     assert "(the model itself)" in str(pyconv.convert(nn.Conv2d(1, 1, 1)))
 
 
@@ -92,8 +98,11 @@ def test_the_model_may_be_the_layer_and_layers_may_be_shared():
     assert net["b"] is shared and type(net["b"]) is pyconv.Conv2D
 
 
-@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm],
-                         ids=["weight_norm", "spectral_norm"])
+@pytest.mark.parametrize(
+    "wrap",
+    [parametrizations.weight_norm, parametrizations.spectral_norm],
+    ids=["weight_norm", "spectral_norm"],
+)
 def test_parametrizations_stay(wrap):
     net = nn.Sequential(wrap(nn.Conv2d(3, 4, 3))).eval()
     names = list(net.state_dict())
@@ -130,15 +139,20 @@ def test_pruning_stays():
     assert (net[0].weight == 0).sum() == 54
 
 
-@pytest.mark.parametrize("layer, reason", [
-    (lambda: nn.Conv1d(1, 1, 1), "Conv1d is not a torch.nn.Conv2d"),
-    (lambda: nn.ConvTranspose2d(1, 1, 1), "ConvTranspose2d is not a torch.nn.Conv2d"),
-    (lambda: nn.LazyConv2d(4, 3), "LazyConv2d has no weight yet; convert after its first call"),
-    (lambda: Shifted(1, 1, 1), "Shifted is a subclass of Conv2d and may compute something else"),
-    (lambda: nn.Conv2d(1, 1, 1).to(torch.complex32), "dtype torch.complex32 is not supported"),
-    (lambda: torch.ao.nn.quantized.Conv2d(1, 1, 1),
-     "torch.ao.nn.quantized.modules.conv.Conv2d is not a torch.nn.Conv2d"),
-])
+@pytest.mark.parametrize(
+    "layer, reason",
+    [
+        (lambda: nn.Conv1d(1, 1, 1), "Conv1d is not a torch.nn.Conv2d"),
+        (lambda: nn.ConvTranspose2d(1, 1, 1), "ConvTranspose2d is not a torch.nn.Conv2d"),
+        (lambda: nn.LazyConv2d(4, 3), "LazyConv2d has no weight yet; convert after its first call"),
+        (lambda: Shifted(1, 1, 1), "Shifted is a subclass of Conv2d and may compute something else"),
+        (lambda: nn.Conv2d(1, 1, 1).to(torch.complex32), "dtype torch.complex32 is not supported"),
+        (
+            lambda: torch.ao.nn.quantized.Conv2d(1, 1, 1),
+            "torch.ao.nn.quantized.modules.conv.Conv2d is not a torch.nn.Conv2d",
+        ),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 def test_what_is_left_and_why(layer, reason):
     net = nn.Sequential(layer())
@@ -155,14 +169,15 @@ def test_own_forward_is_left():
 
 def test_four_sides_cannot_go_to_torch():
     layer = pyconv.Conv2D(1, 1, 3, padding=(1, 2, 3, 4))
-    assert pyconv.convert(layer, to="torch").left == \
-        [("", "torch.nn.Conv2d has no padding of four sides, this one has (1, 2, 3, 4)")]
+    assert pyconv.convert(layer, to="torch").left == [
+        ("", "torch.nn.Conv2d has no padding of four sides, this one has (1, 2, 3, 4)")
+    ]
 
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match='to must be "pyconv" or "torch", got \'cudnn\''):
         pyconv.convert(nn.Conv2d(1, 1, 1), to="cudnn")
-    with pytest.raises(TypeError, match="model must be a torch.nn.Module, got Tensor"):
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got Tensor"):
         pyconv.convert(torch.ones(1))
 
 

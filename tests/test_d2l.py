@@ -1,11 +1,13 @@
-"""The five seed notebooks, run to their end, with every number that they print and randomness does not touch.
+"""Five notebooks of the textbook, run to their end, with every number that they print and randomness does not touch.
 
-Each runs twice: with only its import line changed, and with the definitions that a notebook writes itself (corr2d,
-the layer, the matrix product) left to pyconv.d2l, inside pyconv.use(), so that torch.nn.Conv2d is computed by pyconv
-too. tests/notebooks/ has their statements; `show` stands for the value of a cell's last line.
+Each runs twice: with only its import line changed, and with the definitions that a notebook writes itself
+(corr2d, the layer, the matrix product) left to pyconv.d2l, inside pyconv.use(), so that torch.nn.Conv2d is
+computed by pyconv too. tests/notebooks/ has their statements; `show` stands for the value of a cell's last
+line.
 """
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,9 @@ class Run:
         self.shown: list = []
         self.printed: list[str] = []
         space = {"show": self._show, "print": lambda *words: self.printed.append(" ".join(map(str, words)))}
-        cells = re.split(r"^# %%", (NOTEBOOKS / f"conv_layer_{number}.py").read_text(encoding="utf-8"),
-                         flags=re.MULTILINE)
+        cells = re.split(
+            r"^# %%", (NOTEBOOKS / f"conv_layer_{number}.py").read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
         torch.manual_seed(seed)
         if ours:
             space.update(corr2d=d2l.corr2d, Conv2D=d2l.Conv2D, conv2d_by_mul=d2l.conv2d_by_mul)
@@ -50,7 +53,7 @@ class Run:
         self.shown.append(value.detach().clone() if isinstance(value, torch.Tensor) else value)
 
     def losses(self, first: int = 0, count: int = 5) -> list[float]:
-        return [float(line.rsplit(" ", 1)[1]) for line in self.printed[first:first + count]]
+        return [float(line.rsplit(" ", 1)[1]) for line in self.printed[first : first + count]]
 
 
 def assert_shown(run: Run, *expected: torch.Tensor) -> None:
@@ -61,11 +64,12 @@ def assert_shown(run: Run, *expected: torch.Tensor) -> None:
 
 def falls(losses: list[float]) -> bool:
     """Each below the one before; two that are printed as 0.000 count as falling."""
-    return all(later < earlier or later == 0 for earlier, later in zip(losses, losses[1:], strict=False))
+    return all(later < earlier or later == 0 for earlier, later in pairwise(losses))
 
 
 # The error of the weights in a step of rate 0.03 shrinks by 0.8 along (1, 1) and by 0.64 along (1, -1), the
-# eigenvectors of X'X. From torch's initial weights, below 0.708 each, ten steps end within 0.096 of (1, -1) wherever
+# eigenvectors of X'X. From torch's initial weights, below 0.708 each, ten steps end within 0.096 of (1, -1)
+# wherever
 # they begin: the textbook's 0.1 holds for every seed, and the tests run with several.
 @pytest.fixture(params=[0, 1, 2])
 def seed(request):
@@ -112,8 +116,16 @@ def test_fourth_notebook_and_its_exercises(ours, seed):
     assert_shown(run, TEXTBOOK, IMAGE, EDGES, NO_EDGES)
     assert falls(run.losses())
     assert (run.shown[4] - torch.tensor([[1.0, -1.0]])).abs().max() < 0.1
-    expected = [eye, across, eye, across, torch.tensor([[1.0], [-1.0]]), down,
-                torch.tensor([[1.0, 0, 1], [1, 0, 1]]), torch.tensor([[4.0]])]
+    expected = [
+        eye,
+        across,
+        eye,
+        across,
+        torch.tensor([[1.0], [-1.0]]),
+        down,
+        torch.tensor([[1.0, 0, 1], [1, 0, 1]]),
+        torch.tensor([[4.0]]),
+    ]
     assert len(run.shown) == 5 + len(expected)
     for value, want in zip(run.shown[5:], expected, strict=True):
         torch.testing.assert_close(value, want, rtol=0, atol=0)
@@ -121,8 +133,10 @@ def test_fourth_notebook_and_its_exercises(ours, seed):
     if ours:
         assert run.printed[10].startswith("d2l.Conv2D takes one (H, W) image, got 4-D of size [1, 1, 6, 8]")
     else:
-        assert run.printed[10] == \
-            "The size of tensor a (0) must match the size of tensor b (7) at non-singleton dimension 3"
+        assert (
+            run.printed[10]
+            == "The size of tensor a (0) must match the size of tensor b (7) at non-singleton dimension 3"
+        )
     assert len(run.printed) == 16
     assert falls(run.losses(first=11))
 
@@ -136,7 +150,7 @@ def test_fifth_notebook(ours, seed):
         torch.testing.assert_close(run.shown[5 + 2 * batch], EDGES[:2].reshape(2, 1, 1, 7))
     epochs = run.losses(first=5, count=16)
     assert len(run.printed) == 21
-    assert all(later <= earlier for earlier, later in zip(epochs, epochs[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(epochs))
     assert (run.shown[-1].flatten() - torch.tensor([1.0, -1.0])).abs().max() < 0.1
 
 
@@ -161,7 +175,7 @@ def test_layer_learns_the_kernel_in_two_dimensions():
 
 def test_layer_starts_as_the_textbook_says():
     layer = d2l.Conv2D((2, 3))
-    assert layer.weight.shape == (2, 3) and 0 <= layer.weight.min() and layer.weight.max() < 1
+    assert layer.weight.shape == (2, 3) and layer.weight.min() >= 0 and layer.weight.max() < 1
     assert torch.equal(layer.bias, torch.zeros(1))
     assert isinstance(layer.bias, torch.nn.Parameter)
     assert repr(layer) == "Conv2D(kernel_size=(2, 3))"
@@ -177,8 +191,11 @@ def test_layer_is_the_reference_plus_bias():
 
 @pytest.mark.parametrize("shape", [(1, 1, 6, 8), (1, 6, 8), (8,)])
 def test_layer_refuses_what_is_not_a_matrix(shape):
-    with pytest.raises(RuntimeError, match=r"takes one \(H, W\) image, got .-D of size .*reshape to \(H, W\), or use "
-                                           r"pyconv\.Conv2D"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"takes one \(H, W\) image, got .-D of size .*reshape to \(H, W\), or use "
+        r"pyconv\.Conv2D",
+    ):
         d2l.Conv2D((1, 2))(torch.ones(shape))
 
 
@@ -201,7 +218,9 @@ def test_matrix_product_form_is_corr2d(kernel):
 def test_matrix_of_the_book_example():
     want = torch.tensor([[0, 1, 3, 4], [1, 2, 4, 5], [3, 4, 6, 7], [4, 5, 7, 8]])
     assert torch.equal(d2l.im2col(torch.arange(9).reshape(3, 3), 2), want)
-    assert torch.equal(d2l.conv2d_by_mul(torch.arange(9).reshape(3, 3), torch.arange(4).reshape(2, 2)), TEXTBOOK)
+    assert torch.equal(
+        d2l.conv2d_by_mul(torch.arange(9).reshape(3, 3), torch.arange(4).reshape(2, 2)), TEXTBOOK
+    )
 
 
 def test_the_small_names():

@@ -35,7 +35,9 @@ def test_laplacian():
     assert torch.equal(filters.laplacian(), torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]))
     assert torch.equal(pyconv.corr2d(x**2 + 3 * y**2, filters.laplacian()), torch.full((4, 3), 8.0))
     # The two diagonals add twice the same.
-    assert torch.equal(pyconv.corr2d(x**2 + 3 * y**2, filters.laplacian(diagonals=True)), torch.full((4, 3), 24.0))
+    assert torch.equal(
+        pyconv.corr2d(x**2 + 3 * y**2, filters.laplacian(diagonals=True)), torch.full((4, 3), 24.0)
+    )
     assert filters.laplacian().sum() == 0 and filters.laplacian(True).sum() == 0
 
 
@@ -61,28 +63,46 @@ def test_gaussian():
     assert kernel.shape == (5, 7)
     torch.testing.assert_close(kernel.sum(), torch.tensor(1.0, dtype=torch.float64))
     assert torch.equal(kernel, kernel.flip(0, 1))
-    torch.testing.assert_close(kernel[2, 4] / kernel[2, 3], torch.tensor(math.exp(-1 / 8), dtype=torch.float64))
-    torch.testing.assert_close(kernel[3, 3] / kernel[2, 3], torch.tensor(math.exp(-1 / 2), dtype=torch.float64))
+    torch.testing.assert_close(
+        kernel[2, 4] / kernel[2, 3], torch.tensor(math.exp(-1 / 8), dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        kernel[3, 3] / kernel[2, 3], torch.tensor(math.exp(-1 / 2), dtype=torch.float64)
+    )
     assert torch.equal(filters.gaussian(3, 1), filters.gaussian((3, 3), (1, 1)))
 
 
-@pytest.mark.parametrize("make", [filters.derivative, filters.laplacian, filters.sobel, lambda **k: filters.box(3, **k),
-                                  lambda **k: filters.gaussian(3, 1.0, **k)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        filters.derivative,
+        filters.laplacian,
+        filters.sobel,
+        lambda **k: filters.box(3, **k),
+        lambda **k: filters.gaussian(3, 1.0, **k),
+    ],
+)
 def test_dtype_and_device(make):
     assert make().dtype == torch.get_default_dtype()
     kernel = make(dtype=torch.float64, device="meta")
     assert kernel.dtype == torch.float64 and kernel.device.type == "meta"
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: filters.derivative(-1), "order must be 0 or more, got -1"),
-    (lambda: filters.derivative(1, axis=2), r"axis must be 0 \(along the height\) or 1 \(along the width\), got 2"),
-    (lambda: filters.sobel(axis=-1), "axis must be 0 .* got -1"),
-    (lambda: filters.box(0), "size must be at least 1 in each direction, got 0"),
-    (lambda: filters.gaussian((3, 0), 1), "size must be at least 1"),
-    (lambda: filters.gaussian(3, 0.0), "sigma must be positive, got 0.0"),
-    (lambda: filters.gaussian(3, float("nan")), "sigma must be positive, got nan"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: filters.derivative(-1), "order must be 0 or more, got -1"),
+        (
+            lambda: filters.derivative(1, axis=2),
+            r"axis must be 0 \(along the height\) or 1 \(along the width\), got 2",
+        ),
+        (lambda: filters.sobel(axis=-1), "axis must be 0 .* got -1"),
+        (lambda: filters.box(0), "size must be at least 1 in each direction, got 0"),
+        (lambda: filters.gaussian((3, 0), 1), "size must be at least 1"),
+        (lambda: filters.gaussian(3, 0.0), "sigma must be positive, got 0.0"),
+        (lambda: filters.gaussian(3, float("nan")), "sigma must be positive, got nan"),
+    ],
+)
 def test_bad_values(call, message):
     with pytest.raises(ValueError, match=message):
         call()

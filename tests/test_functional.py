@@ -61,7 +61,7 @@ def test_positional_order_is_torchs(x):
 
 
 def test_same_puts_the_extra_at_the_bottom_and_the_right():
-    """An even kernel on an identity: the output keeps its size, and its last row and column see the padding."""
+    """The output keeps its size, and its last row and column see the padding."""
     x = torch.ones(1, 1, 3, 3)
     out = pyconv.conv2d(x, torch.ones(1, 1, 2, 2), padding="same")
     assert torch.equal(out[0, 0], torch.tensor([[4.0, 4, 2], [4, 4, 2], [2, 2, 1]]))
@@ -76,8 +76,19 @@ def test_four_sides_and_modes(x, w, padding, mode):
     assert torch.equal(got, want[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64,
-                                   torch.complex128, torch.int64], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float32,
+        torch.float64,
+        torch.bfloat16,
+        torch.float16,
+        torch.complex64,
+        torch.complex128,
+        torch.int64,
+    ],
+    ids=str,
+)
 def test_dtypes(dtype):
     x, w, b = integers(1, 2, 4, 5, dtype=dtype), integers(3, 2, 2, 2, dtype=dtype), integers(3, dtype=dtype)
     if dtype.is_complex:

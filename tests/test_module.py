@@ -40,8 +40,17 @@ def test_is_a_torch_layer(layers):
         assert torch.equal(ours.state_dict()[name], value)
     assert ours.extra_repr() == theirs.extra_repr()
     assert repr(ours) == repr(theirs).replace("Conv2d(", "Conv2D(")
-    for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
-                 "padding_mode", "_reversed_padding_repeated_twice"):
+    for name in (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "padding_mode",
+        "_reversed_padding_repeated_twice",
+    ):
         assert list(map(str, [getattr(ours, name)])) == list(map(str, [getattr(theirs, name)])), name
 
 
@@ -61,8 +70,9 @@ def test_state_dict_goes_both_ways(layers):
 def test_same_output_and_gradients(layers, batched):
     for layer in layers:
         for parameter in layer.parameters():
-            parameter.data = torch.randint(-3, 4, parameter.shape, generator=torch.Generator().manual_seed(1)).to(
-                parameter.dtype)
+            parameter.data = torch.randint(
+                -3, 4, parameter.shape, generator=torch.Generator().manual_seed(1)
+            ).to(parameter.dtype)
     ours, theirs = layers
     x = torch.randint(-3, 4, (2, ours.in_channels, 7, 8)).to(ours.weight.dtype)
     x = x if batched else x[0]

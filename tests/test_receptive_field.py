@@ -16,18 +16,28 @@ def test_the_book_example():
 def test_numbers():
     assert receptive_field([]) == ((1, 1), (1, 1), (0, 0))
     assert receptive_field([((3, 5), (2, 1), 1, (1, 0))]) == ((3, 5), (2, 1), (-1, 0))
-    assert receptive_field([(7, 2, 1, 3), (3, 2, 1, 1), (3, 1, 2, (1, 2, 3, 4))]) == \
-        ((27, 27), (4, 4), (-3 - 2 - 4, -3 - 2 - 12))
+    assert receptive_field([(7, 2, 1, 3), (3, 2, 1, 1), (3, 1, 2, (1, 2, 3, 4))]) == (
+        (27, 27),
+        (4, 4),
+        (-3 - 2 - 4, -3 - 2 - 12),
+    )
     assert receptive_field([(3, 1, 1)] * 10).size == (21, 21)
 
 
 NETS = {
-    "convolutions": nn.Sequential(nn.Conv2d(1, 2, 3, stride=2, padding=1), nn.BatchNorm2d(2), nn.ReLU(),
-                                  pyconv.Conv2D(2, 1, (3, 5), dilation=(2, 1), padding=(2, 2))),
-    "four sides": nn.Sequential(pyconv.Conv2D(1, 1, (2, 3), padding=(1, 0, 2, 1)), nn.Conv2d(1, 1, 3, stride=2)),
+    "convolutions": nn.Sequential(
+        nn.Conv2d(1, 2, 3, stride=2, padding=1),
+        nn.BatchNorm2d(2),
+        nn.ReLU(),
+        pyconv.Conv2D(2, 1, (3, 5), dilation=(2, 1), padding=(2, 2)),
+    ),
+    "four sides": nn.Sequential(
+        pyconv.Conv2D(1, 1, (2, 3), padding=(1, 0, 2, 1)), nn.Conv2d(1, 1, 3, stride=2)
+    ),
     "same": nn.Sequential(nn.Conv2d(1, 1, 4, padding="same"), nn.Conv2d(1, 1, 3, padding="valid")),
-    "pooling": nn.Sequential(nn.Conv2d(1, 1, 3), nn.Sequential(nn.AvgPool2d(2), nn.Dropout2d(0.5)),
-                             nn.LPPool2d(2, 2, 1)),
+    "pooling": nn.Sequential(
+        nn.Conv2d(1, 1, 3), nn.Sequential(nn.AvgPool2d(2), nn.Dropout2d(0.5)), nn.LPPool2d(2, 2, 1)
+    ),
     "max pooling": nn.Sequential(nn.MaxPool2d(1), nn.Conv2d(1, 1, 3, stride=3)),
     "one layer": nn.Conv2d(1, 1, (1, 4), stride=(1, 3)),
 }
@@ -68,7 +78,11 @@ def test_bad_layers():
         receptive_field([(3, 1)])
     with pytest.raises(ValueError, match=r"must be at least 1, got \(3, 3\), \(0, 0\), \(1, 1\)"):
         receptive_field([(3, 0, 1)])
-    with pytest.raises(RuntimeError, match="expected kernel to be a single integer value or a list of 2 values"):
+    with pytest.raises(
+        RuntimeError, match="expected kernel to be a single integer value or a list of 2 values"
+    ):
         receptive_field([((3, 3, 3), 1, 1)])
-    with pytest.raises(TypeError, match=r"receptive_field\(\): stride must be an int or a sequence of ints, got 1.5"):
+    with pytest.raises(
+        TypeError, match=r"receptive_field\(\): stride must be an int or a sequence of ints, got 1.5"
+    ):
         receptive_field([(3, 1.5, 1)])

@@ -20,7 +20,15 @@ CASES = {
     "replicate": ((1, 2, 3, 4), (2, 2, 3, 3), (1, 1), (5, 1, 2, 6), (1, 1), 1, "replicate"),
     "circular": ((1, 2, 3, 4), (2, 1, 3, 3), (1, 1), (3, 1, 2, 4), (1, 1), 2, "circular"),
 }
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64, torch.complex128, torch.int64]
+DTYPES = [
+    torch.float32,
+    torch.float64,
+    torch.bfloat16,
+    torch.float16,
+    torch.complex64,
+    torch.complex128,
+    torch.int64,
+]
 
 
 def small_integers(size, dtype):
@@ -47,7 +55,10 @@ def test_forward_three_ways(case, dtype):
     loops = reference.conv2d(x, w, b, *geometry)
     assert loops.dtype == dtype
     assert torch.equal(loops, reference.conv2d_unfold(x, w, b, *geometry))
-    if dtype != torch.int64 or geometry[-1] in ("zeros", "circular"):  # torch pads no integers by the other modes
+    if dtype != torch.int64 or geometry[-1] in (
+        "zeros",
+        "circular",
+    ):  # torch pads no integers by the other modes
         assert torch.equal(loops, reference.conv2d_torch(x, w, b, *geometry))
 
 
@@ -82,7 +93,9 @@ def test_padding_is_torchs(mode):
 @pytest.mark.parametrize("mode, reach", [("reflect", 3), ("circular", 4)])
 def test_padding_that_wraps_twice_is_refused(mode, reach):
     assert reference.source_index(1 - reach, 3, mode) is not None
-    with pytest.raises(ValueError, match=f"{mode} padding reaches position -{reach} of an axis of 3 elements"):
+    with pytest.raises(
+        ValueError, match=f"{mode} padding reaches position -{reach} of an axis of 3 elements"
+    ):
         reference.source_index(-reach, 3, mode)
     with pytest.raises(ValueError, match="unknown padding_mode 'mirror'"):
         reference.source_index(-1, 3, "mirror")
@@ -95,9 +108,16 @@ def test_the_book_example():
     assert torch.equal(reference.conv2d(X[None, None], K[None, None])[0, 0], want)
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"stride": (2, 3), "output_padding": (1, 2)}, {"groups": 2}, {"dilation": (2, 1), "padding": (1, 1, 0, 0)},
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": (2, 3), "output_padding": (1, 2)},
+        {"groups": 2},
+        {"dilation": (2, 1), "padding": (1, 1, 0, 0)},
+    ],
+    ids=str,
+)
 def test_transposed_is_torchs(options):
     groups = options.get("groups", 1)
     x, w = small_integers((2, 4, 3, 4), torch.float64), small_integers((4, 3, 3, 2), torch.float64)
@@ -109,8 +129,8 @@ def test_transposed_is_torchs(options):
 
 
 def test_low_precision_is_rounded_once():
-    # 1 + 2^-9 twice: each product is exact in float64, their sum is not in bfloat16; rounding after every step
-    # would lose both small parts.
+    # 1 + 2^-9 twice: each product is exact in float64, their sum is not in bfloat16; rounding after every
+    # step would lose both small parts.
     x = torch.tensor([1.0, 2**-8, 2**-8]).reshape(1, 1, 1, 3).to(torch.bfloat16)
     w = torch.ones(1, 1, 1, 3, dtype=torch.bfloat16)
     want = torch.tensor(1.0 + 2**-7, dtype=torch.bfloat16)

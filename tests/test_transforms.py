@@ -1,4 +1,4 @@
-"""vmap, autocast and FLOP counts of the three operators."""
+"""vmap, autocast, FLOP counts, and the Python functions under torch.compile, torch.func and torch.export."""
 
 import itertools
 
@@ -29,8 +29,12 @@ def geometry(request):
 
 def check(function, tensors, dims):
     """vmap of `function` is the stack of its results, with the batch at any place in each batched tensor."""
-    want = torch.stack([
-        function(*(t if d is None else t[i] for t, d in zip(tensors, dims, strict=True))) for i in range(BATCH)])
+    want = torch.stack(
+        [
+            function(*(t if d is None else t[i] for t, d in zip(tensors, dims, strict=True)))
+            for i in range(BATCH)
+        ]
+    )
     moved = [t if d is None else t.movedim(0, d) for t, d in zip(tensors, dims, strict=True)]
     assert torch.equal(torch.vmap(function, in_dims=tuple(dims))(*moved), want)
 
@@ -39,8 +43,11 @@ def sized(d, *size):
     return integers(*size) if d is None else integers(BATCH, *size)
 
 
-@pytest.mark.parametrize("dims", [d for d in itertools.product([None, 0, 2], [None, 0, 1], [None, 0])
-                                  if d != (None, None, None)], ids=str)
+@pytest.mark.parametrize(
+    "dims",
+    [d for d in itertools.product([None, 0, 2], [None, 0, 1], [None, 0]) if d != (None, None, None)],
+    ids=str,
+)
 def test_vmap_forward(geometry, dims):
     groups = geometry[3]
     tensors = [sized(dims[0], 2, 4, 5, 6), sized(dims[1], 6, 4 // groups, 3, 2), sized(dims[2], 6)]
@@ -52,10 +59,16 @@ def test_vmap_gradients(geometry, dims):
     groups = geometry[3]
     x, w = integers(2, 4, 5, 6), integers(6, 4 // groups, 3, 2)
     out = reference.conv2d_unfold(x, w, None, *geometry).shape
-    check(lambda g, w: torch.ops.pyconv.conv2d_grad_input(g, w, x.shape, *geometry),
-          [sized(dims[0], *out), sized(dims[1], *w.shape)], dims)
-    check(lambda g, x: torch.ops.pyconv.conv2d_grad_weight(g, x, w.shape, *geometry),
-          [sized(dims[0], *out), sized(dims[1], *x.shape)], dims)
+    check(
+        lambda g, w: torch.ops.pyconv.conv2d_grad_input(g, w, x.shape, *geometry),
+        [sized(dims[0], *out), sized(dims[1], *w.shape)],
+        dims,
+    )
+    check(
+        lambda g, x: torch.ops.pyconv.conv2d_grad_weight(g, x, w.shape, *geometry),
+        [sized(dims[0], *out), sized(dims[1], *x.shape)],
+        dims,
+    )
 
 
 def test_vmap_of_the_functions():
@@ -100,3 +113,64 @@ def test_flops_are_the_direct_count():
     with FlopCounterMode(display=False) as counter:
         out.sum().backward()
     assert counter.get_total_flops() == 2 * direct
+
+
+def compiled(function, **options):
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend="aot_eager", **options)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        pyconv.Conv2D(3, 4, 3, padding=1),
+        torch.nn.ReLU(),
+        pyconv.Conv2D(4, 4, 3, padding="same", padding_mode="reflect"),
+        pyconv.Conv2D(4, 2, 3, padding=(1, 0, 0, 1)),
+    )
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_layers_compile_without_a_graph_break(net, dynamic):
+    fast = compiled(net, dynamic=dynamic)
+    for size in (8, 11):
+        x = torch.randn(2, 3, size, size)
+        assert torch.equal(fast(x), net(x))
+    fast(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_functions_compile_without_a_graph_break():
+    x, w, X, K = integers(1, 3, 5, 5), integers(3, 2, 3, 3), integers(5, 6), integers(2, 3)
+
+    def calls(x, w, X, K):
+        with pyconv.use():
+            inside = F.conv2d(x, w.transpose(0, 1))
+        return inside, pyconv.conv_transpose2d(x, w, stride=2, output_padding=1), pyconv.corr2d(X, K)
+
+    for got, want in zip(compiled(calls)(x, w, X, K), calls(x, w, X, K), strict=True):
+        assert torch.equal(got, want)
+
+
+def test_layers_export(net):
+    nodes = torch.export.export(net, (torch.randn(2, 3, 8, 8),)).graph.nodes
+    assert [node.target for node in nodes if node.op == "call_function" and "conv" in str(node.target)] == [
+        torch.ops.pyconv.conv2d.default
+    ] * 3
+
+
+def test_function_transforms():
+    x, w = torch.randn(1, 3, 5, 5, dtype=torch.float64), torch.randn(2, 3, 3, 3, dtype=torch.float64)
+
+    def of(conv2d):
+        return lambda w: conv2d(x, w, padding=1).square().sum()
+
+    ours, theirs = of(pyconv.conv2d), of(F.conv2d)
+    torch.testing.assert_close(torch.func.grad(ours)(w), torch.func.grad(theirs)(w))
+    torch.testing.assert_close(torch.func.hessian(ours)(w), torch.func.hessian(theirs)(w))
+    torch.testing.assert_close(torch.func.jvp(ours, (w,), (w,)), torch.func.jvp(theirs, (w,), (w,)))
+    weights = torch.randn(3, *w.shape, dtype=torch.float64)
+    torch.testing.assert_close(
+        torch.vmap(torch.func.grad(ours))(weights), torch.stack([torch.func.grad(theirs)(w) for w in weights])
+    )
