@@ -1,4 +1,4 @@
-"""Five notebooks of the textbook, run to their end, with every number that they print and randomness does not touch.
+"""Five notebooks of the textbook, run to their end: every number printed that randomness does not touch.
 
 Each runs twice: with only its import line changed, and with the definitions that a notebook writes itself
 (corr2d, the layer, the matrix product) left to pyconv.d2l, inside pyconv.use(), so that torch.nn.Conv2d is
