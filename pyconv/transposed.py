@@ -103,8 +103,13 @@ def conv_transpose2d(
     # (legal where the dilation is larger) would break. A row of zeros below the input stands for one stride.
     if extra_h >= stride_h or extra_w >= stride_w:
         input = torch.nn.functional.pad(input, (0, extra_w // stride_w, 0, extra_h // stride_h))
+    dtype = input.dtype
+    # The operator has no bias to add before it rounds, so sums that a bias follows stay in float32 until then. A
+    # forced algorithm is one of the given dtype's, and rounds twice.
+    if bias is not None and dtype in (torch.bfloat16, torch.float16) and not algorithm:
+        input, weight, bias = input.float(), weight.float(), bias.float()
     output = _conv2d_grad_input(input, weight, size, stride, padding, dilation, groups, "zeros", algorithm)
-    return output if bias is None else output + bias.reshape(-1, 1, 1)
+    return output if bias is None else (output + bias.reshape(-1, 1, 1)).to(dtype)
 
 
 def _check_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation) -> None:

@@ -181,6 +181,16 @@ def test_conv_transpose2d_gradients(x):
         assert torch.equal(ours.grad, theirs.grad)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_conv_transpose2d_rounds_once(dtype):
+    """The sums are exact in float32 and too long for the dtype; a bias added after rounding would show."""
+    x, w, b = integers(2, 40, 5, 5, dtype=dtype), 97 * integers(40, 3, 3, 3), integers(3, dtype=dtype)
+    w = w.to(dtype)
+    want = reference.conv_transpose2d(x, w, b)
+    assert torch.equal(pyconv.conv_transpose2d(x, w, b), want)
+    assert not torch.equal(pyconv.conv_transpose2d(x, w) + b[:, None, None], want)
+
+
 def test_corr2d_prints_what_the_book_prints():
     X = torch.tensor([[0, 1, 2], [3, 4, 5], [6, 7, 8]])
     K = torch.tensor([[0, 1], [2, 3]])
