@@ -104,8 +104,8 @@ def conv_transpose2d(
     if extra_h >= stride_h or extra_w >= stride_w:
         input = torch.nn.functional.pad(input, (0, extra_w // stride_w, 0, extra_h // stride_h))
     dtype = input.dtype
-    # The operator has no bias to add before it rounds, so sums that a bias follows stay in float32 until then. A
-    # forced algorithm is one of the given dtype's, and rounds twice.
+    # The operator has no bias to add before it rounds, so sums that a bias follows stay in float32 until
+    # then. A forced algorithm is one of the given dtype's, and rounds twice.
     if bias is not None and dtype in (torch.bfloat16, torch.float16) and not algorithm:
         input, weight, bias = input.float(), weight.float(), bias.float()
     output = _conv2d_grad_input(input, weight, size, stride, padding, dilation, groups, "zeros", algorithm)
