@@ -65,8 +65,8 @@ def section(result: dict, name: str) -> str:
     peaks = ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in limits["fma_peak_gflops"].items() if v)
     facts = [
         "Torch's time over pyconv's, geometric means, same layout / torch's better layout: above 1 pyconv is",
-        f"faster. {machine['cpu']}, {machine['threads']} threads, {machine['isa']}, torch {machine['torch']};",
-        f"measured FMA peak {peaks or 'unknown'}, copy {limits['copy_gigabytes']:.0f} GB/s;",
+        f"faster. {machine['cpu']}, {machine['threads']} threads, {machine['isa']},",
+        f"torch {machine['torch']}; measured FMA peak {peaks or 'unknown'}, copy {limits['copy_gigabytes']:.0f} GB/s;",
         f"{machine['date']}, `benchmarks/results/{name}`.",
     ]
     failed = result["footer"]["failed"]

@@ -133,6 +133,10 @@ def bench(args: argparse.Namespace, entries: list[suites.Entry]) -> int:
     name = facts.get("gpu", facts["cpu"])
     print(f"{name}, {facts['cores']} cores, {facts['threads']} threads, {facts['isa']}")
     print(f"torch {facts['torch']}; measured now: {describe(limits)}")
+    if facts["load_before"] > 1:
+        print(
+            f"The machine is busy (load average {facts['load_before']}): times and ratios below are unreliable"
+        )
     options = Options(
         layouts=tuple(args.layout),
         device=args.device,

@@ -58,6 +58,11 @@ def usable_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def load() -> float:
+    """How many processes wanted a core in the last minute, before this one measures; 0 where nothing tells."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
+
+
 def machine(device: str, threads: int) -> dict[str, object]:
     """Facts a reader needs before comparing two result files."""
     facts: dict[str, object] = {
@@ -69,6 +74,7 @@ def machine(device: str, threads: int) -> dict[str, object]:
         "compiler": _C.build_info().get("compiler"),
         "python": platform.python_version(),
         "device": device,
+        "load_before": load(),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
     if device.startswith("cuda"):
