@@ -66,8 +66,8 @@ def section(result: dict, name: str) -> str:
     facts = [
         "Torch's time over pyconv's, geometric means, same layout / torch's better layout: above 1 pyconv is",
         f"faster. {machine['cpu']}, {machine['threads']} threads, {machine['isa']},",
-        f"torch {machine['torch']}; measured FMA peak {peaks or 'unknown'}, copy {limits['copy_gigabytes']:.0f} GB/s;",
-        f"{machine['date']}, `benchmarks/results/{name}`.",
+        f"torch {machine['torch']}; measured FMA peak {peaks or 'unknown'},",
+        f"copy {limits['copy_gigabytes']:.0f} GB/s; {machine['date']}, `benchmarks/results/{name}`.",
     ]
     failed = result["footer"]["failed"]
     warning = [f"{failed} rows were not verified and are not in the table.", ""] if failed else []

@@ -229,6 +229,16 @@ def test_entrants_take_turns_until_each_has_its_samples():
         assert timed == "ab" * timing.MIN_SAMPLES
 
 
+def test_what_is_slow_is_not_run_again():
+    rotation = cases.Rotation(cases.make(_C.Problem.parse(TINY[0])), "nchw", "forward")
+    calls = []
+    slow = timing.Entrant(calls.append, rotation, [timing.SLOW_SECONDS * 10])
+    fast = timing.Entrant(lambda tensors: None, rotation, [1e-3])
+    timing.round_robin([slow, fast], 0.0, "cpu")
+    assert calls == [] and slow.median == timing.SLOW_SECONDS * 10
+    assert len(fast.samples) == timing.MIN_SAMPLES and fast.median < 1e-3
+
+
 def test_the_footer_counts_and_averages():
     rows = [row(4.0), row(0.25, pass_="grad_input"), row(1.02), row(9.0, chosen=False)]
     rows += [row(1.0, status="failed"), row(1.0, status="refused")]

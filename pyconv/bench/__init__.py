@@ -134,9 +134,7 @@ def bench(args: argparse.Namespace, entries: list[suites.Entry]) -> int:
     print(f"{name}, {facts['cores']} cores, {facts['threads']} threads, {facts['isa']}")
     print(f"torch {facts['torch']}; measured now: {describe(limits)}")
     if facts["load_before"] > 1:
-        print(
-            f"The machine is busy (load average {facts['load_before']}): times and ratios below are unreliable"
-        )
+        print(f"The machine is busy (load average {facts['load_before']}): do not rely on the times below")
     options = Options(
         layouts=tuple(args.layout),
         device=args.device,

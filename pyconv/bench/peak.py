@@ -59,7 +59,7 @@ def usable_cores() -> int:
 
 
 def load() -> float:
-    """How many processes wanted a core in the last minute, before this one measures; 0 where nothing tells."""
+    """How many processes wanted a core in the last minute; 0 where nothing tells."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0
 
 

@@ -10,10 +10,10 @@ from pyconv import _C
 
 from . import cases
 from .oracle import Oracle
-from .peers import PEERS, pyconv_call
+from .peers import PEERS, Call, pyconv_call
 from .report import Row
 from .suites import Entry
-from .timing import Entrant, round_robin
+from .timing import Entrant, round_robin, timed
 
 # With --exhaustive, a candidate that the plan expects to take longer than this is left out: the seven loops
 # on a VGG layer would take minutes to tell what is known.
@@ -59,19 +59,20 @@ def candidates(entry: Entry, pass_: str, layout: str, options: Options) -> list[
     return rows
 
 
-def verify(row: Row, call, tensors: cases.Tensors, oracle: Oracle) -> bool:
-    """Whether the row may be timed; otherwise the row says what is wrong with it."""
+def verify(row: Row, call: Call, rotation: cases.Rotation, oracle: Oracle, device: str) -> Entrant | None:
+    """What may be timed; or None, and the row says what is wrong with it."""
     try:
-        result = call(tensors)
+        result, seconds = timed(call, rotation.sets[0], device)
         check = oracle.check(result)
     except Exception as error:  # whatever a kernel raises belongs in its row, beside the others
         row.status, row.note = "failed", f"{type(error).__name__}: {error}".splitlines()[0]
-        return False
+        return None
     row.error_over_bound, row.error_over_max = check.error_over_bound, check.error_over_max
     if not check.passed:
         row.status = "failed"
         row.note = f"largest error is {check.error_over_bound:.3g} times its bound"
-    return check.passed
+        return None
+    return Entrant(call, rotation, [seconds])
 
 
 def measure(entry: Entry, pass_: str, options: Options) -> list[Row]:
@@ -90,8 +91,9 @@ def measure(entry: Entry, pass_: str, options: Options) -> list[Row]:
                     continue
                 # A choice is timed as a user gets it; only the alternatives are forced by name.
                 call = pyconv_call(problem, pass_, options.algorithm if row.chosen else row.algorithm)
-                if verify(row, call, rotations[layout].sets[0], oracle):
-                    entrants[f"{row.algorithm} {layout}"] = Entrant(call, rotations[layout])
+                entrant = verify(row, call, rotations[layout], oracle, options.device)
+                if entrant:
+                    entrants[f"{row.algorithm} {layout}"] = entrant
         if entrants:
             beside, errors = peer_entrants(problem, pass_, options, rotations, oracle)
             round_robin([*entrants.values(), *beside.values()], options.budget, options.device)
@@ -114,11 +116,12 @@ def peer_entrants(
         call = peer.prepare(problem, pass_)
         for layout, rotation in rotations.items():
             try:
-                check = oracle.check(call(rotation.sets[0]))
+                result, seconds = timed(call, rotation.sets[0], options.device)
+                check = oracle.check(result)
             except (RuntimeError, NotImplementedError, ValueError):
                 continue  # the peer has no kernel for this dtype or shape: its columns show a dash
             key = f"{name} {layout}"
-            entrants[key] = Entrant(call, rotation)
+            entrants[key] = Entrant(call, rotation, [seconds])
             errors[key] = {"error_over_bound": check.error_over_bound, "error_over_max": check.error_over_max}
     return entrants, errors
 

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .cases import Rotation
+from .cases import Rotation, Tensors
 from .peers import Call
 
 # A sample shorter than this is repeated inside one reading of the clock, whose own cost would show otherwise.
 SAMPLE_SECONDS = 100e-6
 MIN_SAMPLES = 3
 MAX_SAMPLES = 200
+# A call that took longer than this when it was checked is not made again: that one time is its sample. Some peers
+# take half a minute where others take a hundredth of a second, and three more runs would say nothing new.
+SLOW_SECONDS = 2.0
 
 
 @dataclass
@@ -34,6 +37,10 @@ class Entrant:
     def median(self) -> float:
         return statistics.median(self.samples)
 
+    @property
+    def slow(self) -> bool:
+        return bool(self.samples) and self.samples[0] > SLOW_SECONDS
+
     def finished(self, budget: float) -> bool:
         count = len(self.samples)
         return count >= MAX_SAMPLES or (count >= MIN_SAMPLES and self.spent >= budget)
@@ -41,6 +48,16 @@ class Entrant:
 
 def synchronizer(device: str) -> Callable[[], None]:
     return torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
+
+
+def timed(call: Call, tensors: Tensors, device: str) -> tuple[torch.Tensor, float]:
+    """One result, and the seconds it took the first time."""
+    synchronize = synchronizer(device)
+    synchronize()
+    start = time.perf_counter()
+    result = call(tensors)
+    synchronize()
+    return result, time.perf_counter() - start
 
 
 def sample(entrant: Entrant, synchronize: Callable[[], None]) -> float:
@@ -67,14 +84,19 @@ def warm(entrant: Entrant, synchronize: Callable[[], None], budget: float) -> No
 
 
 def round_robin(entrants: list[Entrant], budget: float, device: str) -> None:
-    """Fill the samples of every entrant, about `budget` seconds each; a slow one still gets MIN_SAMPLES."""
+    """Fill the samples of every entrant, about `budget` seconds each and at least MIN_SAMPLES.
+
+    Entrants come with the time of their checked call as their only sample. It is kept for a slow one, and forgotten
+    for the others: a first call also pays for what later ones find ready.
+    """
     synchronize = synchronizer(device)
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for entrant in entrants:
+        waiting = [entrant for entrant in entrants if not entrant.slow]
+        for entrant in waiting:
+            entrant.samples.clear()
             warm(entrant, synchronize, budget)
-        waiting = list(entrants)
         while waiting:
             for entrant in waiting:
                 entrant.samples.append(sample(entrant, synchronize))
