@@ -18,8 +18,8 @@ from .peers import Call
 SAMPLE_SECONDS = 100e-6
 MIN_SAMPLES = 3
 MAX_SAMPLES = 200
-# A call that took longer than this when it was checked is not made again: that one time is its sample. Some peers
-# take half a minute where others take a hundredth of a second, and three more runs would say nothing new.
+# A call that took longer than this when it was checked is not made again: that one time is its sample. Some
+# peers take half a minute where others take a hundredth of a second; three more runs would say nothing new.
 SLOW_SECONDS = 2.0
 
 
@@ -86,8 +86,8 @@ def warm(entrant: Entrant, synchronize: Callable[[], None], budget: float) -> No
 def round_robin(entrants: list[Entrant], budget: float, device: str) -> None:
     """Fill the samples of every entrant, about `budget` seconds each and at least MIN_SAMPLES.
 
-    Entrants come with the time of their checked call as their only sample. It is kept for a slow one, and forgotten
-    for the others: a first call also pays for what later ones find ready.
+    Entrants come with the time of their checked call as their only sample. It is kept for a slow one, and
+    forgotten for the others: a first call also pays for what later ones find ready.
     """
     synchronize = synchronizer(device)
     collecting = gc.isenabled()
