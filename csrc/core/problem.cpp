@@ -104,8 +104,9 @@ bool parse_padding_mode(const std::string& text, PaddingMode* mode) {
 }
 
 double Problem::flops() const {
-    return 2.0 * static_cast<double>(output_elements()) * static_cast<double>(channels_per_group()) *
-           static_cast<double>(r * s);
+    double count = 2;  // the product of the sizes need not fit in an int64
+    for (int64_t size : {n, k, p(), q(), channels_per_group(), r, s}) count *= static_cast<double>(size);
+    return count;
 }
 
 Status Problem::validate() const {
@@ -144,11 +145,11 @@ int parse_numbers(const std::string& text, int64_t values[4]) {
     while (count < 4) {
         size_t digits = 0;
         int64_t value = 0;
-        while (at < text.size() && text[at] >= '0' && text[at] <= '9' && digits < 13) {
+        while (at < text.size() && text[at] >= '0' && text[at] <= '9' && digits < 18) {
             value = value * 10 + (text[at] - '0');
             ++at, ++digits;
         }
-        if (digits == 0 || digits == 13) return 0;
+        if (digits == 0 || digits == 18) return 0;
         values[count++] = value;
         if (at == text.size()) return count;
         if (text[at++] != 'x') return 0;
@@ -156,12 +157,13 @@ int parse_numbers(const std::string& text, int64_t values[4]) {
     return 0;
 }
 
-bool parse_word(const std::string& token, Problem* problem) {
+// What a word sets, 'm' for the padding mode, 't' for the type; 0 if the token is not one of the words.
+char parse_word(const std::string& token, Problem* problem) {
     PaddingMode mode;
-    if (parse_padding_mode(token, &mode)) return problem->padding_mode = mode, true;
+    if (parse_padding_mode(token, &mode)) return problem->padding_mode = mode, 'm';
     for (DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i64})
-        if (token == short_name(dtype)) return problem->dtype = dtype, true;
-    return false;
+        if (token == short_name(dtype)) return problem->dtype = dtype, 't';
+    return 0;
 }
 
 bool assign(char key, const int64_t* v, int count, Problem* a) {
@@ -191,18 +193,20 @@ bool assign(char key, const int64_t* v, int count, Problem* a) {
 
 Status Problem::parse(const std::string& text, Problem* problem) {
     Problem result;
-    std::istringstream tokens(text);
-    std::string token, seen;
-    while (std::getline(tokens, token, '_')) {
-        if (parse_word(token, &result)) continue;
+    std::string seen;
+    for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+        end = text.find('_', begin);
+        const std::string token = text.substr(begin, end == std::string::npos ? end : end - begin);
         int64_t values[4];
-        const int count = token.size() < 2 ? 0 : parse_numbers(token.substr(1), values);
-        if (count == 0 || !assign(token[0], values, count, &result))
+        char key = parse_word(token, &result);
+        const int count = key || token.size() < 2 ? 0 : parse_numbers(token.substr(1), values);
+        if (count && assign(token[0], values, count, &result)) key = token[0];
+        if (!key)
             return Status::invalid("problem string '" + text + "': cannot read '" + token +
                                    "'; the form is n8_c64_k128_i56x56_f3x3_s1_p1_d1_g1[_reflect][_f64]");
-        if (seen.find(token[0]) != std::string::npos)
-            return Status::invalid("problem string '" + text + "': '" + token[0] + "' is given twice");
-        seen += token[0];
+        if (seen.find(key) != std::string::npos)
+            return Status::invalid("problem string '" + text + "': '" + token + "' comes after another of its kind");
+        seen += key;
     }
     for (char needed : {'c', 'k', 'i', 'f'})
         if (seen.find(needed) == std::string::npos)
