@@ -47,6 +47,15 @@ inline float float_of(uint32_t bits) {
     return x;
 }
 
+// x in float32, for rounding once more: what is cut off is kept in the last bit (round to odd), so that no tie appears
+// where there was none.
+inline float narrowed(double x) {
+    const float nearest = static_cast<float>(x);
+    if (nearest == x || x != x) return nearest;
+    const bool away = (nearest > x) == (x > 0);
+    return float_of((bits_of(nearest) - (away ? 1u : 0u)) | 1u);
+}
+
 }  // namespace detail
 
 // bfloat16: the upper half of a float32. Rounds to nearest, ties to even; NaN stays NaN.
@@ -60,7 +69,7 @@ struct bf16 {
         bits = nan ? static_cast<uint16_t>((u >> 16) | 0x40u)
                    : static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
     }
-    explicit bf16(double x) : bf16(static_cast<float>(x)) {}
+    explicit bf16(double x) : bf16(detail::narrowed(x)) {}
     explicit operator float() const { return detail::float_of(static_cast<uint32_t>(bits) << 16); }
     explicit operator double() const { return static_cast<float>(*this); }
 };
@@ -87,7 +96,7 @@ struct f16 {
             bits = static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
         }
     }
-    explicit f16(double x) : f16(static_cast<float>(x)) {}
+    explicit f16(double x) : f16(detail::narrowed(x)) {}
     explicit operator float() const {
         const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
         const uint32_t exponent = (bits >> 10) & 0x1fu;
