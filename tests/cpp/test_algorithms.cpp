@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// Every row of the CPU table, pass and layout on small problems: equal to the reference on integers, the same bits from
+// one thread and from three, an image's bits independent of its batch, nothing written outside the result and the
+// workspace, nothing allocated.
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "check.h"
+#include "plan/plan.h"
+#include "support.h"
+
+namespace {
+
+thread_local long allocations = 0;
+
+}  // namespace
+
+void* operator new(size_t bytes) {
+    ++allocations;
+    if (void* memory = std::malloc(bytes ? bytes : 1)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace pyconv::test {
+
+namespace {
+
+const Pass kPasses[] = {Pass::forward, Pass::grad_input, Pass::grad_weight};
+
+struct Layouts {
+    const char* name;
+    Layout first, second, result;  // the operands in the order input, weight, output
+};
+constexpr Layouts kLayouts[] = {
+    {"nchw", Layout::nchw, Layout::nchw, Layout::nchw},
+    {"nhwc", Layout::nhwc, Layout::nhwc, Layout::nhwc},
+    {"nchw to nhwc", Layout::nchw, Layout::nchw, Layout::nhwc},
+    {"nhwc to nchw", Layout::nhwc, Layout::nchw, Layout::nchw},
+    {"permuted", Layout::permuted, Layout::permuted, Layout::permuted},
+    {"gaps", Layout::gaps, Layout::gaps, Layout::gaps},
+    {"stepped", Layout::stepped, Layout::stepped, Layout::stepped},
+    {"unaligned", Layout::unaligned, Layout::unaligned, Layout::unaligned},
+    {"broadcast", Layout::broadcast, Layout::nhwc, Layout::nhwc},
+    {"broadcast second", Layout::nchw, Layout::broadcast, Layout::nchw},
+    {"reversed", Layout::reversed, Layout::reversed, Layout::nchw},
+};
+
+Case make_case(const Problem& problem, Pass pass, const Layouts& a, uint64_t seed) {
+    const bool bias = seed % 2;
+    if (pass == Pass::forward) return Case(problem, pass, a.first, a.second, a.result, bias, seed);
+    if (pass == Pass::grad_input) return Case(problem, pass, a.result, a.first, a.second, bias, seed);
+    return Case(problem, pass, a.first, a.result, a.second, bias, seed);
+}
+
+const Algorithm& reference_of(DType dtype) {
+    std::string error;
+    for (const Algorithm* row : cpu_algorithms())
+        if (row->dtype == dtype && std::strstr(row->name, "_reference")) return *row;
+    std::abort();
+}
+
+// A case with the same values under the strides of the reference's own test.
+std::vector<double> expected(const Case& ours) {
+    Case dense(ours.problem, ours.pass, Layout::nchw, Layout::nchw, Layout::nchw, bool(ours.bias), 0);
+    dense.fill(true, 0);
+    dense.input.fill(ours.input.read());
+    dense.weight.fill(ours.weight.read());
+    dense.output.fill(ours.output.read());
+    if (ours.bias) std::memcpy(dense.bias->data(), ours.bias->data(), ours.bias->bytes());
+    SerialExecutor executor;
+    CHECK(run_guarded(reference_of(ours.problem.dtype), dense.call(), executor).ok());
+    return dense.result().read();
+}
+
+bool same_bits(const std::vector<double>& a, const std::vector<double>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
+}
+
+struct Test {
+    const Algorithm& row;
+    const Problem& problem;
+    Pass pass;
+    const Layouts& layouts;
+    uint64_t seed;
+
+    std::string text() const {
+        return check::text(row.name, " ", problem.to_string(), " ", name_of(pass), ", ", layouts.name, ", seed ", seed);
+    }
+
+    void run() const {
+        Case a = make_case(problem, pass, layouts, seed);
+        if (!row.refusal(a.call()).empty()) return;
+        a.fill(true, seed);
+        check_exact(&a);
+        if (problem.dtype == DType::i64) return;
+        a.fill(false, seed);
+        check_threads(&a);
+        if (problem.n > 1 && pass != Pass::grad_weight) check_batch(&a);
+    }
+
+    void check_exact(Case* a) const {
+        const std::vector<double> input = a->input.read(), weight = a->weight.read(), output = a->output.read();
+        const std::vector<double> right = expected(*a);
+        SerialExecutor executor;
+        // The workspace is taken first: what is counted is what the algorithm itself allocates.
+        const Guarded workspace(row.workspace(a->call(), 1));
+        const Call call = a->call();
+        const long before = allocations;
+        const Status status = row.run(call, workspace.data(), executor);
+        const long allocated = allocations - before;
+        CHECK(status.ok(), text(), ": ", status.message);
+        CHECK(a->result().read() == right, text(), ": ", difference(a->result().read(), right));
+        CHECK(a->untouched(), text(), ": written outside the result");
+        CHECK(workspace.intact(), text(), ": written outside the workspace");
+        CHECK_EQ(allocated, 0, text(), ": allocations");
+        CHECK(pass == Pass::forward || same_bits(a->output.read(), output), text(), ": operand changed");
+        CHECK(pass == Pass::grad_weight || same_bits(a->weight.read(), weight), text(), ": operand changed");
+        CHECK(pass == Pass::grad_input || same_bits(a->input.read(), input), text(), ": operand changed");
+    }
+
+    void check_threads(Case* a) const {
+        SerialExecutor one;
+        ThreadExecutor three(seed);
+        CHECK(run_guarded(row, a->call(), one).ok(), text());
+        const std::vector<double> alone = a->result().read();
+        a->result().fill({});
+        const Status status = run_guarded(row, a->call(), three);
+        CHECK(status.ok(), text(), ": ", status.message);
+        CHECK(same_bits(a->result().read(), alone), text(), ": threads change bits");
+        CHECK(a->untouched(), text(), ": written outside the result");
+    }
+
+    // The last image alone.
+    void check_batch(Case* a) const {
+        const std::vector<double> all = a->result().read();
+        a->result().fill({});
+        Call call = a->call();
+        for (View* view : {&call.tensors.input, &call.tensors.output})
+            view->data = static_cast<char*>(view->data) + (problem.n - 1) * view->stride[0] * size_of(problem.dtype);
+        call.problem.n = 1;
+        if (!row.refusal(call).empty()) return;
+        SerialExecutor executor;
+        CHECK(run_guarded(row, call, executor).ok(), text());
+        const std::vector<double> last = a->result().read();
+        const size_t image = all.size() / static_cast<size_t>(problem.n), begin = all.size() - image;
+        CHECK(std::memcmp(&last[begin], &all[begin], image * sizeof(double)) == 0, text(), ": the batch changes bits");
+    }
+
+    static std::string difference(const std::vector<double>& got, const std::vector<double>& right) {
+        size_t wrong = 0, first = 0;
+        for (size_t i = got.size(); i-- > 0;)
+            if (!(got[i] == right[i])) ++wrong, first = i;
+        return wrong ? check::text(wrong, " of ", got.size(), " wrong, the first at ", first, ": ", got[first], " for ",
+                                   right[first])
+                     : "";
+    }
+};
+
+void test_row(const Algorithm& row, uint64_t* seed) {
+    long runs = 0;
+    for (const Problem& problem : problems(row.dtype))
+        for (Pass pass : kPasses)
+            for (const Layouts& layouts : kLayouts) {
+                const long before = check::passed + check::failed;
+                Test{row, problem, pass, layouts, ++*seed}.run();
+                runs += check::passed + check::failed > before;
+            }
+    CHECK(runs > 0, row.name, " refused every problem");
+    std::printf("  %-28s %5ld runs\n", row.name, runs);
+    std::fflush(stdout);
+}
+
+}  // namespace
+
+}  // namespace pyconv::test
+
+// test_algorithms [part of a name]: only the rows that contain it.
+int main(int argc, char** argv) {
+    using namespace pyconv;
+    uint64_t seed = 0;
+    for (const Algorithm* row : cpu_algorithms()) {
+        if (argc > 1 && !std::strstr(row->name, argv[1])) continue;
+        if (row->isa <= detected_isa())
+            test::test_row(*row, &seed);
+        else
+            std::printf("  %-28s not run: this CPU has %s\n", row->name, name_of(detected_isa()));
+    }
+    return check::finish("test_algorithms");
+}
