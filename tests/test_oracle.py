@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from itertools import product
 
 import problems
@@ -10,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import pyconv
+from pyconv import _C, reference
 
 FILES = ("tiny", "padding_modes", "stride_dilation", "groups")
 
 
-def definition(made: problems.Operands, p: pyconv._C.Problem) -> tuple[Tensor, Tensor, Tensor]:
+def definition(made: problems.Operands, p: _C.Problem) -> tuple[Tensor, Tensor, Tensor]:
     """The three passes straight from the sum, in Python integers: every product goes to three places."""
     stride, (top, _, left, _), dilation, groups, mode = problems.parameters(p)
     x, w, dy = (t.to(torch.int64).tolist() for t in (made.input, made.weight, made.grad_output))
@@ -61,7 +60,21 @@ def test_definition(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", problems.all_shapes(without=("large",)))
-def test_reference(text: str) -> None:
+def test_reference_unfold(text: str) -> None:
     p, made = problems.parse(text), problems.operands(text, torch.float32)
-    got = REFERENCE(made.input, made.weight, p)
-    assert not problems.difference(got.double(), problems.expected(text, torch.float32, "forward").double())
+    got = reference.conv2d_unfold(made.input, made.weight, made.bias, *problems.parameters(p))
+    assert not problems.difference(got, problems.expected(text, torch.float32, "forward", with_bias=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.complex64], ids=str)
+@pytest.mark.parametrize("text", [text for text in problems.shapes("padding_modes") if small(text)][:8])
+def test_reference_loops(text: str, dtype: torch.dtype) -> None:
+    p, made = problems.parse(text, dtype), problems.operands(text, dtype)
+    options = problems.parameters(p)
+    results = {
+        "forward": reference.conv2d(made.input, made.weight, None, *options),
+        "grad_input": reference.conv2d_grad_input(made.grad_output, made.weight, problems.input_size(p), *options),
+        "grad_weight": reference.conv2d_grad_weight(made.grad_output, made.input, problems.weight_size(p), *options),
+    }
+    for pass_, got in results.items():
+        assert not problems.difference(got, problems.expected(text, dtype, pass_)), pass_

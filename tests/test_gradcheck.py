@@ -1,0 +1,104 @@
+"""Derivatives of every order against finite differences: backward, double backward, forward mode, vmap over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import problems
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+CASES = [
+    "c1_k1_i3x4_f2",
+    "c2_k2_i3_f3_p1",
+    "n2_c2_k1_i4x3_f3x2_s2x1_p1x0x1x0_d1x2",
+    "c2_k4_i3_f2_g2",
+    "c2_k2_i3x4_f2_s2_p1_g2",
+    "c1_k2_i3_f3_p1_reflect",
+    "c1_k2_i2x3_f3_p2x1_replicate",
+    "c2_k2_i3x2_f2x3_s1x2_p1_g2_circular",
+]
+TINY = ["c1_k1_i3_f2", "c2_k2_i2_f2_p1_g2", "c1_k1_i2x3_f2_s2x1_p1_circular"]
+BOTH = [torch.float64, torch.complex128]
+
+
+def randoms(text: str, dtype: torch.dtype) -> problems.Operands:
+    p, seed = problems.parse(text, dtype), problems.generator(text)
+    sizes = problems.input_size(p), problems.weight_size(p), [p.k], problems.output_size(p)
+    return problems.Operands(*(torch.randn(s, generator=seed, dtype=dtype).requires_grad_() for s in sizes))
+
+
+def function(pass_: str, text: str, dtype: torch.dtype) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    p, made = problems.parse(text, dtype), randoms(text, dtype)
+    if pass_ == "forward":
+        return lambda x, w, b: problems.run(pass_, x, w, p, bias=b), (made.input, made.weight, made.bias)
+    return lambda a, b: problems.run(pass_, a, b, p), problems.pick(pass_, made)
+
+
+@pytest.mark.parametrize("text", CASES)
+@pytest.mark.parametrize("pass_", problems.PASSES)
+@pytest.mark.parametrize("dtype", BOTH, ids=str)
+def test_first_derivative(dtype: torch.dtype, pass_: str, text: str) -> None:
+    assert gradcheck(*function(pass_, text, dtype), check_forward_ad=True, check_undefined_grad=True)
+
+
+@pytest.mark.parametrize("pass_", problems.PASSES)
+@pytest.mark.parametrize(
+    ("dtype", "text"),
+    [(torch.float64, text) for text in CASES] + [(torch.complex128, text) for text in TINY],
+    ids=str,
+)
+def test_second_derivative(dtype: torch.dtype, text: str, pass_: str) -> None:
+    called, inputs = function(pass_, text, dtype)
+    assert gradgradcheck(called, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
+
+
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_batched_derivatives(pass_: str) -> None:
+    """vmap over the backward and over the tangents, as torch.func.jacrev and jacfwd do it."""
+    called, inputs = function(pass_, TINY[1], torch.float64)
+    assert gradcheck(
+        called, inputs, check_batched_grad=True, check_forward_ad=True, check_batched_forward_grad=True
+    )
+
+
+def test_third_derivative() -> None:
+    """The operators close under differentiation, so there is no last order."""
+    called, inputs = function("forward", TINY[0], torch.float64)
+
+    def gradient(x: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(called(x, w, b).sin().sum(), (x, w), create_graph=True)
+
+    assert gradgradcheck(gradient, inputs)
+
+
+@pytest.mark.parametrize("pass_", problems.PASSES)
+@pytest.mark.parametrize("which", [0, 1])
+def test_only_the_gradient_asked_for(pass_: str, which: int) -> None:
+    """One operand needs a gradient, the other none: the other pass must not run."""
+    from pyconv import _C
+
+    p, made = problems.parse("c2_k3_i5_f3_p1", torch.float64), randoms("c2_k3_i5_f3_p1", torch.float64)
+    operands = [tensor.detach() for tensor in problems.pick(pass_, made)]
+    operands[which].requires_grad_()
+    result = problems.run(pass_, *operands, p)
+    before = _C.executed()
+    result.sum().backward()
+    ran = {row[1] for row, count in _C.executed().items() if count > before.get(row, 0)}
+    # Each operator's gradients are the other two: (gradient for the first operand, for the second).
+    partners = {
+        "forward": ("grad_input", "grad_weight"),
+        "grad_input": ("forward", "grad_weight"),
+        "grad_weight": ("forward", "grad_input"),
+    }
+    assert ran == {partners[pass_][which]}
+    assert operands[which].grad is not None and operands[1 - which].grad is None
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+def test_second_derivative_of_channels_last(layout: str) -> None:
+    p, made = problems.parse(CASES[1], torch.float64), randoms(CASES[1], torch.float64)
+    x, w = (problems.in_layout(t.detach(), layout).requires_grad_() for t in (made.input, made.weight))
+    assert gradgradcheck(lambda x, w: problems.run("forward", x, w, p), (x, w))
