@@ -20,7 +20,7 @@ except ImportError as error:
 
 ROOT = Path(__file__).parent
 # GCC 12 warns of uninitialised values inside its own AVX-512 headers, torch's headers have unused parameters.
-COMMON = ["-O3", "-std=c++20", "-fopenmp", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Wno-uninitialized", "-fvisibility=hidden"]
+COMMON = ["-O3", "-fopenmp", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Wno-uninitialized", "-fvisibility=hidden"]
 
 
 def sources(*folders: str) -> list[str]:
