@@ -1,0 +1,74 @@
+"""Runs every row over the small shapes files where a stray access ends the process; test_layout.py starts it.
+
+    python tests/guarded.py pages after|before
+    python tests/guarded.py heap
+
+`pages`: each operand lies against an unreadable page, behind its last byte or in front of its first. `heap`: operands
+and results are ordinary allocations of an allocator that checks them (the environment chooses it). Each line printed
+names what runs next, so the last one names the culprit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+
+import problems
+import torch
+from torch import Tensor
+
+FILES = ("tiny", "edges", "padding_modes", "groups", "depthwise", "planes", "stride_dilation", "regressions")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Fenced:
+    """A copy of a tensor between two unreadable pages, touching one of them."""
+
+    def __init__(self, tensor: Tensor, side: str) -> None:
+        page = mmap.PAGESIZE
+        bytes_ = tensor.numel() * tensor.element_size()
+        body = max(-(-bytes_ // page), 1) * page
+        self._map = mmap.mmap(-1, body + 2 * page)
+        self._keep = ctypes.c_char.from_buffer(self._map)
+        start = ctypes.addressof(self._keep)
+        libc = ctypes.CDLL(None, use_errno=True)
+        for at in (start, start + page + body):
+            if libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(page), 0):  # PROT_NONE
+                raise OSError(ctypes.get_errno(), "mprotect")
+        offset = page if side == "before" else page + body - bytes_
+        # Flat first: the elements in memory order, whatever the layout is.
+        flat = torch.frombuffer(self._map, dtype=tensor.dtype, count=tensor.numel(), offset=offset)
+        self.tensor = flat.as_strided(tensor.shape, tensor.stride())
+        self.tensor.copy_(tensor)
+
+
+def cases() -> list[tuple[str, torch.dtype, str, str, str]]:
+    return [
+        (text, dtype, pass_, layout, name)
+        for dtype in DTYPES
+        for file in FILES
+        for text in problems.shapes(file, dtype)
+        for pass_ in problems.PASSES
+        for layout in problems.LAYOUTS
+        for name in problems.supported(text, dtype, pass_, layout)
+    ]
+
+
+def main(mode: str, side: str = "") -> None:
+    for text, dtype, pass_, layout, name in cases():
+        print(text, dtype, pass_, layout, name, flush=True)
+        a, b = (problems.in_layout(t, layout) for t in problems.pick(pass_, problems.operands(text, dtype)))
+        if mode == "pages":
+            fences = [Fenced(tensor, side) for tensor in (a, b)]
+            a, b = (fence.tensor for fence in fences)
+        else:
+            a, b = a.clone(), b.clone()
+        got = problems.run(pass_, a, b, problems.parse(text, dtype), name)
+        wrong = problems.difference(got, problems.expected(text, dtype, pass_))
+        if wrong:
+            sys.exit(wrong)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,258 @@
+"""Empty batches, empty sizes, illegal arguments, infinities and NaNs, and integers beyond 2^53."""
+
+from __future__ import annotations
+
+import problems
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import pyconv
+from pyconv import _C
+
+ops = torch.ops.pyconv
+PLAIN = ([1, 1], [0, 0, 0, 0], [1, 1], 1)
+nan, inf = float("nan"), float("inf")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Zero sizes.
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.int64], ids=str)
+@pytest.mark.parametrize("bias", [False, True])
+def test_empty_batch(dtype: torch.dtype, bias: bool) -> None:
+    x, w, b = torch.ones(0, 4, 5, 6).to(dtype), torch.ones(6, 2, 3, 2).to(dtype), torch.ones(6).to(dtype)
+    got = pyconv.conv2d(x, w, b if bias else None, stride=2, padding=1, groups=2)
+    want = F.conv2d(x, w, b if bias else None, stride=2, padding=1, groups=2)
+    assert got.shape == want.shape and got.stride() == want.stride() and got.dtype == want.dtype
+
+
+def test_gradients_of_an_empty_batch() -> None:
+    x, w, b = torch.ones(0, 4, 5, 6), torch.ones(6, 4, 3, 2), torch.ones(6)
+    for tensor in (x, w, b):
+        tensor.requires_grad_()
+    pyconv.conv2d(x, w, b).sum().backward()
+    assert x.grad.shape == x.shape
+    assert torch.equal(w.grad, torch.zeros_like(w)) and torch.equal(b.grad, torch.zeros_like(b))
+
+
+def test_empty_batch_in_the_gradient_operators() -> None:
+    dy, w, x = torch.ones(0, 4, 3, 3), torch.ones(4, 2, 3, 3), torch.ones(0, 2, 5, 5)
+    assert ops.conv2d_grad_input(dy, w, [0, 2, 5, 5], *PLAIN).shape == (0, 2, 5, 5)
+    assert torch.equal(ops.conv2d_grad_weight(dy, x, [4, 2, 3, 3], *PLAIN), torch.zeros(4, 2, 3, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_zero_channels(dtype: torch.dtype) -> None:
+    """torch gives a result without channels here; its size is torch's contract, so it is ours."""
+    x, w, b = torch.ones(2, 0, 5, 5, dtype=dtype), torch.ones(4, 0, 3, 3, dtype=dtype), torch.ones(4, dtype=dtype)
+    for bias in (None, b):
+        assert pyconv.conv2d(x, w, bias).shape == F.conv2d(x, w, bias).shape
+
+
+@pytest.mark.parametrize(
+    ("x", "w"),
+    [
+        ((2, 3, 5, 5), (0, 3, 3, 3)),  # no filters
+        ((2, 3, 0, 5), (4, 3, 3, 3)),  # no rows, and the kernel does not fit
+        ((2, 3, 5, 5), (4, 3, 0, 3)),  # an empty kernel
+    ],
+)
+def test_other_empty_sizes_are_refused_as_by_torch(x: tuple[int, ...], w: tuple[int, ...]) -> None:
+    for function in (F.conv2d, pyconv.conv2d):
+        with pytest.raises(RuntimeError):
+            function(torch.ones(x), torch.ones(w))
+
+
+def test_no_rows_but_padding() -> None:
+    for function in (F.conv2d, pyconv.conv2d):
+        with pytest.raises(RuntimeError, match=r"\[2, 3, 0, 5\]"):
+            function(torch.ones(2, 3, 0, 5), torch.ones(4, 3, 3, 3), padding=2)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Illegal arguments: torch's exception type, and the sentence names the value and the rule.
+# ---------------------------------------------------------------------------------------------------------------------
+
+x4, w4 = torch.ones(2, 4, 5, 5), torch.ones(6, 4, 3, 3)
+ILLEGAL = {
+    "kernel larger than the image": (dict(input=x4, weight=torch.ones(6, 4, 7, 3)), r"\(7 x 3\).*greater than"),
+    "kernel larger by one, stride 2": (dict(input=x4, weight=torch.ones(6, 4, 6, 3), stride=2), r"\(6 x 3\)"),
+    "dilated kernel larger": (dict(input=x4, weight=w4, dilation=3), r"\(7 x 7\)"),
+    "empty batch, kernel larger": (dict(input=x4[:0], weight=torch.ones(6, 4, 6, 3)), r"\(6 x 3\)"),
+    "channels": (dict(input=x4, weight=torch.ones(6, 3, 3, 3)), r"expected input\[2, 4, 5, 5\] to have 3 channels"),
+    "channels per group": (dict(input=x4, weight=w4, groups=2), "to have 8 channels, but got 4"),
+    "filters per group": (dict(input=x4, weight=torch.ones(5, 2, 3, 3), groups=2), "divisible by 2 at dimension 0"),
+    "bias size": (dict(input=x4, weight=w4, bias=torch.ones(5)), "1-dimensional with 6 elements"),
+    "bias dimensions": (dict(input=x4, weight=w4, bias=torch.ones(6, 1)), "1-dimensional with 6 elements"),
+    "weight dtype": (dict(input=x4, weight=w4.double()), "should be the same"),
+    "bias dtype": (dict(input=x4, weight=w4, bias=torch.ones(6).double()), "should be the same"),
+    "stride 0": (dict(input=x4, weight=w4, stride=0), "non-positive stride is not supported"),
+    "stride of one axis": (dict(input=x4, weight=w4, stride=(1, 0)), "non-positive stride is not supported"),
+    "padding": (dict(input=x4, weight=w4, padding=(0, -1)), "negative padding is not supported"),
+    "dilation 0": (dict(input=x4, weight=w4, dilation=0), "dilation"),
+    "groups 0": (dict(input=x4, weight=w4, groups=0), "non-positive groups is not supported"),
+    "2-D input": (dict(input=x4[0, 0], weight=w4), r"Expected 3D \(unbatched\) or 4D \(batched\) input"),
+    "5-D input": (dict(input=x4[None], weight=w4), r"Expected 3D \(unbatched\) or 4D \(batched\) input"),
+    "3-D weight": (dict(input=x4, weight=w4[0]), ""),
+}
+
+
+@pytest.mark.parametrize("case", ILLEGAL)
+def test_illegal_arguments(case: str) -> None:
+    arguments, sentence = ILLEGAL[case]
+    with pytest.raises(RuntimeError) as theirs:
+        F.conv2d(**arguments)
+    with pytest.raises(RuntimeError, match=sentence) as ours:
+        pyconv.conv2d(**arguments)
+    assert type(ours.value) is type(theirs.value)
+
+
+def test_four_sided_negative_padding() -> None:
+    with pytest.raises(RuntimeError, match="negative padding is not supported"):
+        pyconv.conv2d(x4, w4, padding=(0, 0, 0, -1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.complex32, torch.uint8], ids=str)
+def test_dtypes_without_kernels(dtype: torch.dtype) -> None:
+    with pytest.raises((RuntimeError, NotImplementedError)) as caught:
+        pyconv.conv2d(x4.to(dtype), w4.to(dtype))
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "padding", "rule"), [("reflect", 5, "less than"), ("circular", 6, "wrapping"), ("mirror", 1, "mirror")]
+)
+def test_padding_modes_out_of_range(mode: str, padding: int, rule: str) -> None:
+    with pytest.raises((RuntimeError, ValueError), match=rule):
+        ops.conv2d(x4, w4, None, [1, 1], [padding] * 4, [1, 1], 1, mode)
+
+
+MISFITS = {
+    "grad_output size": (torch.ones(2, 6, 4, 3), [2, 4, 5, 5], w4),
+    "grad_output filters": (torch.ones(2, 5, 3, 3), [2, 4, 5, 5], w4),
+    "batch": (torch.ones(2, 6, 3, 3), [3, 4, 5, 5], w4),
+    "channels": (torch.ones(2, 6, 3, 3), [2, 3, 5, 5], w4),
+    "negative size": (torch.ones(2, 6, 3, 3), [2, 4, -5, 5], w4),
+    "dtype": (torch.ones(2, 6, 3, 3).double(), [2, 4, 5, 5], w4),
+    "dimensions": (torch.ones(6, 3, 3), [2, 4, 5, 5], w4),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_gradient_operators_refuse_sizes_that_do_not_fit(case: str) -> None:
+    """They are public operators: nothing is read or written by a size that does not belong to the tensors."""
+    grad_output, size, weight = MISFITS[case]
+    with pytest.raises(RuntimeError) as caught:
+        ops.conv2d_grad_input(grad_output, weight, size, *PLAIN)
+    assert len(str(caught.value).splitlines()[0].split()) > 3
+    with pytest.raises(RuntimeError):
+        ops.conv2d_grad_weight(grad_output, torch.ones([abs(v) for v in size]), [6, 4, 3, 3 - size.count(-5)], *PLAIN)
+
+
+@pytest.mark.parametrize(
+    "weight_size", [[6, 4, 3, 4], [6, 4, 3], [5, 4, 3, 3], [6, 3, 3, 3], [6, 4, -3, 3], [6, 4, 0, 3]]
+)
+def test_grad_weight_refuses_weight_sizes_that_do_not_fit(weight_size: list[int]) -> None:
+    with pytest.raises(RuntimeError):
+        ops.conv2d_grad_weight(torch.ones(2, 6, 3, 3), torch.ones(2, 4, 5, 5), weight_size, *PLAIN)
+
+
+def test_sizes_beyond_memory_are_errors() -> None:
+    tiny = torch.ones(1, 1, 1, 1)
+    huge = 2**61
+    with pytest.raises(RuntimeError):
+        ops.conv2d(tiny, tiny, None, [1, 1], [huge, huge, huge, huge], [1, 1], 1)
+    with pytest.raises(RuntimeError):
+        ops.conv2d(tiny, torch.ones(1, 1, 2, 2), None, [1, 1], [0, 0, 0, 0], [2**62, 2**62], 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Values.
+# ---------------------------------------------------------------------------------------------------------------------
+
+NONFINITE = ["c1_k1_i5_f3_p1", "n2_c3_k4_i6x7_f3_p1", "c4_k4_i6_f3_p1_g4", "c17_k18_i5_f3_s2_p1", "c3_k2_i6_f1"]
+
+
+def poisoned(tensor: Tensor, value: float) -> Tensor:
+    tensor = tensor.clone()
+    tensor.view(-1)[tensor.numel() // 2] = value
+    return tensor
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+@pytest.mark.parametrize("operand", [0, 1])
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_nonfinite_values_spread_as_in_the_sum(pass_: str, operand: int, value: float) -> None:
+    """Every row, with the padding's zeros counted as factors: inf * 0 is NaN, as in torch's forward.
+
+    Where torch itself has two answers (an infinite weight over the border of grad_input, by kernel) only the elements
+    that no padding reaches are compared.
+    """
+    results = []
+    for text in NONFINITE:
+        p, made = problems.parse(text), problems.operands(text, torch.float32)
+        pair = list(problems.pick(pass_, made))
+        pair[operand] = poisoned(pair[operand], value)
+        want = problems.oracle(pass_, *pair, p).float()
+        for name in problems.supported(text, torch.float32, pass_):
+            got = problems.run(pass_, *pair, p, name)
+            if pass_ == "grad_input" and operand == 1:
+                got, want_here = (t[..., p.r : -p.r or None, p.s : -p.s or None] for t in (got, want))
+            else:
+                want_here = want
+            results.append((f"{p} {name}", problems.difference(got, want_here)))
+    problems.report(results)
+
+
+def test_int64_beyond_float64() -> None:
+    """Products and sums above 2^53, and the wrap-around of two's complement, as torch has them."""
+    seed = problems.generator("int64")
+    x = torch.randint(-(2**40), 2**40, (2, 3, 5, 6), generator=seed)
+    w = torch.randint(-(2**30), 2**30, (4, 3, 3, 3), generator=seed)
+    assert torch.equal(pyconv.conv2d(x, w, padding=1), F.conv2d(x, w, padding=1))
+
+
+def test_float16_overflows_to_infinity() -> None:
+    x, w = torch.full((1, 4, 3, 3), 200.0).half(), torch.full((1, 4, 3, 3), 200.0).half()
+    assert torch.equal(pyconv.conv2d(x, w), torch.full((1, 1, 1, 1), inf).half())
+    assert torch.equal(pyconv.conv2d(x, -w), torch.full((1, 1, 1, 1), -inf).half())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_low_precision_rounds_once(dtype: torch.dtype) -> None:
+    """Partial sums, products and the bias stay in fp32: 256 + 1 survives bfloat16's eight bits until the end."""
+    large = 256.0 if dtype == torch.bfloat16 else 2048.0
+    x = torch.tensor([large, 1.0, 1.0, -large]).view(1, 4, 1, 1).to(dtype)
+    w, b = torch.ones(1, 4, 1, 1).to(dtype), torch.tensor([0.5]).to(dtype)
+    for name in problems.supported("c4_k1_i1_f1", dtype, "forward"):
+        got = ops.conv2d(x, w, b, [1, 1], [0, 0, 0, 0], [1, 1], 1, "zeros", name)
+        assert got.item() == 2.5, name
+
+
+def test_signed_shapes_of_unbatched_inputs() -> None:
+    x, w = torch.ones(4, 5, 6), torch.ones(3, 4, 2, 2)
+    assert torch.equal(pyconv.conv2d(x, w), pyconv.conv2d(x[None], w)[0])
+
+
+def test_flush_denormal_reaches_the_kernels() -> None:
+    """torch.set_flush_denormal is a mode of the threads that torch owns; the kernels run on them."""
+    x, w = torch.full((1, 1, 64, 64), 1e-30), torch.full((1, 1, 3, 3), 1e-12)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this CPU has no flush-to-zero mode")
+    try:
+        flushed = [ops.conv2d(x, w, None, *PLAIN, "zeros", n) for n in forward_rows("c1_k1_i64_f3")]
+    finally:
+        torch.set_flush_denormal(False)
+    kept = [ops.conv2d(x, w, None, *PLAIN, "zeros", n) for n in forward_rows("c1_k1_i64_f3")]
+    assert all(bool((y == 0).all()) for y in flushed)
+    assert all(bool((y > 0).all()) for y in kept)
+
+
+def forward_rows(text: str) -> list[str]:
+    rows = problems.supported(text, torch.float32, "forward")
+    assert rows and set(rows) <= {name for name, _ in _C.algorithms("cpu")}
+    return rows
