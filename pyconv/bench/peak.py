@@ -13,6 +13,7 @@ import torch
 from pyconv import _C
 
 from .cases import MIB
+from .suites import DTYPES
 from .timing import synchronizer
 
 
@@ -23,10 +24,8 @@ def fma_peak(dtype: str, threads: int, device: str) -> float | None:
     """
     if device != "cpu":
         return None
-    try:
-        return float(_C.fma_peak(dtype, threads))
-    except (ValueError, RuntimeError):
-        return float(_C.fma_peak("float32", threads))
+    token = next(short for short, name in DTYPES.items() if name == dtype)
+    return float(_C.fma_peak(token, threads)) or float(_C.fma_peak("f32", threads))
 
 
 def copy_bandwidth(device: str, size: int = 256 * MIB) -> float:
