@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+// Included inside an ISA region, which chooses Vec<T>; T is the type of sums, S the stored one.
+//
+// output[n, g*F + f, i, j] = bias[g*F + f] + sum over (c, ty, tx) of
+//     input[n, g*C + c, i*sy + ty*dy + oy, j*sx + tx*dx + ox] * weight[g, f, c, ty, tx]
+//
+// The vector runs along j. A tile is a run of units (plane_rows.inl); a unit keeps the rows it reads, padded and in T,
+// for all of its filters. A register block is kPlaneRows output rows by NV vectors of columns. Virtual row t of the
+// block, in units of the dilation, serves output row i with tap row t - i * row_stride: so each vector is loaded once for
+// all the output rows that use it, at most kPlaneRows, and every output still sums in the order c, ty, tx from zero, by
+// FMA, wherever it lies. Bias comes last.
+//
+// Rows are read at any alignment; the last vector of a row computes lanes that are not stored.
+
+#include "cpu/plane_rows.inl"
+
+// The range [first, last) of the block's output rows that one virtual row serves, as one number.
+constexpr uint8_t row_case(int first, int last) { return static_cast<uint8_t>(first * kPlaneRows + last - 1); }
+constexpr uint8_t kNoRow = 255;
+static_assert(kPlaneRows == 4, "plane_block() lists the ten ranges of four rows");
+
+template <class T>
+struct PlaneBlock {
+    const T* const* rows;  // of channel 0, at the block's first virtual row
+    int64_t channel_rows;  // between channels in `rows`
+    int64_t row_pitch;     // between the block's virtual rows in `rows`
+    int64_t steps;         // virtual rows
+    const uint8_t* cases;  // [steps]
+    const int64_t* offsets;
+    const T* weights;  // [channel][tap row][tap column] of one filter
+    int64_t channels, tap_rows, tap_columns;
+    int64_t row_stride;
+};
+
+template <class T, class S>
+struct PlaneOutput {
+    S* data;  // of the block's first element
+    int64_t row_stride, column_stride;
+    int count;  // rows
+    T bias;
+    bool has_bias;
+};
+
+template <int First, int Last, class T, int NV>
+PYCONV_INLINE void plane_taps(Vec<T> (&sum)[kPlaneRows][NV], const PlaneBlock<T>& a, const T* row, const T* weights) {
+    const int64_t between = a.row_stride * a.tap_columns;
+    for (int64_t tap = 0; tap < a.tap_columns; ++tap) {
+        const T* source = row + a.offsets[tap];
+        Vec<T> x[NV];
+        for (int v = 0; v < NV; ++v) x[v] = Vec<T>::load(source + v * Vec<T>::width);
+        for (int i = First; i < Last; ++i) {
+            const Vec<T> weight = Vec<T>::all(weights[tap - i * between]);
+            for (int v = 0; v < NV; ++v) sum[i][v] = Vec<T>::fma(weight, x[v], sum[i][v]);
+        }
+    }
+}
+
+template <class T, class S>
+PYCONV_INLINE void store_columns(S* to, int64_t stride, Vec<T> value, int count) {
+    constexpr int W = Vec<T>::width;
+    if (stride == 1) {
+        if (count >= W) value.store(to);
+        else value.store_first(to, count);
+        return;
+    }
+    S lanes[W];
+    value.store(lanes);
+    for (int lane = 0; lane < count && lane < W; ++lane) to[lane * stride] = lanes[lane];
+}
+
+// Columns [column, column + count) of one register block; count <= NV * width.
+template <class T, class S, int NV>
+void plane_block(const PlaneBlock<T>& a, int64_t column, const PlaneOutput<T, S>& out, int count) {
+    Vec<T> sum[kPlaneRows][NV];
+    for (int i = 0; i < kPlaneRows; ++i)
+        for (int v = 0; v < NV; ++v) sum[i][v] = Vec<T>::zero();
+    for (int64_t c = 0; c < a.channels; ++c) {
+        const T* const* rows = a.rows + c * a.channel_rows;
+        const T* weights = a.weights + c * a.tap_rows * a.tap_columns;
+        for (int64_t t = 0; t < a.steps; ++t) {
+            if (a.cases[t] == kNoRow) continue;
+            const T* row = rows[t * a.row_pitch];
+            if (!row) continue;
+            row += column;
+            const T* w = weights + t * a.tap_columns;
+            switch (a.cases[t]) {
+                case row_case(0, 1): plane_taps<0, 1>(sum, a, row, w); break;
+                case row_case(0, 2): plane_taps<0, 2>(sum, a, row, w); break;
+                case row_case(0, 3): plane_taps<0, 3>(sum, a, row, w); break;
+                case row_case(0, 4): plane_taps<0, 4>(sum, a, row, w); break;
+                case row_case(1, 2): plane_taps<1, 2>(sum, a, row, w); break;
+                case row_case(1, 3): plane_taps<1, 3>(sum, a, row, w); break;
+                case row_case(1, 4): plane_taps<1, 4>(sum, a, row, w); break;
+                case row_case(2, 3): plane_taps<2, 3>(sum, a, row, w); break;
+                case row_case(2, 4): plane_taps<2, 4>(sum, a, row, w); break;
+                case row_case(3, 4): plane_taps<3, 4>(sum, a, row, w); break;
+                default: break;
+            }
+        }
+    }
+    for (int i = 0; i < kPlaneRows; ++i) {
+        if (i >= out.count) break;
+        S* to = out.data + i * out.row_stride;
+        for (int v = 0; v < NV; ++v) {
+            const Vec<T> value = out.has_bias ? sum[i][v] + Vec<T>::all(out.bias) : sum[i][v];
+            const int left = count - v * Vec<T>::width;
+            if (left > 0) store_columns(to + v * Vec<T>::width * out.column_stride, out.column_stride, value, left);
+        }
+    }
+}
+
+template <class T, class S>
+struct PlaneForward {
+    static constexpr int W = Vec<T>::width;
+    static constexpr int NV = PYCONV_PLANE_VECTORS;
+
+    const Correlation& a;
+    const PlaneForwardPlan& plan;
+    char* memory;
+
+    void operator()(int64_t tile, int worker) const {
+        char* mine = memory + static_cast<int64_t>(plan.scratch.total) * worker;
+        const int64_t channels = a.taps() > 0 ? a.channels : 0;
+        PlaneRows<T, S> rows(plan.blocks, a.y, a.x, a.input, channels, plan.scratch, mine);
+        T* weights = reinterpret_cast<T*>(mine + plan.scratch.weights);
+        uint8_t* cases = reinterpret_cast<uint8_t*>(rows.marks) + aligned_size(plan.blocks.row_span);
+        fill_cases(cases);
+        int64_t packed_group = -1;
+        const int64_t first = tile * plan.units_per_tile;
+        for (int64_t i = first; i < first + plan.units_per_tile && i < plan.units; ++i) {
+            const PlaneUnit unit = plane_unit(plan.blocks, a.y, a.x, a.groups, i);
+            if (unit.group != packed_group && channels > 0) pack_weights(unit.group, weights);
+            packed_group = unit.group;
+            for (int64_t begin = unit.column, end; begin < unit.column + unit.columns; begin = end) {
+                end = rows.piece_end(begin, unit.column + unit.columns);
+                rows.prepare(unit, begin, end);
+                for (int64_t f = 0; f < a.filters; ++f)
+                    run_filter(rows, weights + f * channels * a.taps(), cases, unit, f, begin, end);
+            }
+        }
+    }
+
+private:
+    static int64_t aligned_size(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+    int64_t most_steps() const { return (kPlaneRows - 1) * plan.blocks.row_stride + a.y.taps; }
+
+    // cases[count - 1][t]: which rows of a block of `count` rows virtual row t serves.
+    void fill_cases(uint8_t* cases) const {
+        const int64_t stride = plan.blocks.row_stride, steps = most_steps();
+        for (int count = 1; count <= kPlaneRows; ++count)
+            for (int64_t t = 0; t < steps; ++t) {
+                int first = 0, last = 0;
+                for (int i = 0; i < count; ++i) {
+                    const int64_t tap = t - i * stride;
+                    if (tap >= a.y.taps) first = i + 1;
+                    if (tap >= 0) last = i + 1;
+                }
+                cases[(count - 1) * steps + t] = first < last ? row_case(first, last) : kNoRow;
+            }
+    }
+
+    void pack_weights(int64_t group, T* weights) const {
+        const S* from = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride;
+        for (int64_t f = 0; f < a.filters; ++f)
+            for (int64_t c = 0; c < a.channels; ++c)
+                for (int64_t ty = 0; ty < a.y.taps; ++ty)
+                    for (int64_t tx = 0; tx < a.x.taps; ++tx)
+                        *weights++ = static_cast<T>(from[a.weight.offset(f, c, ty, tx)]);
+    }
+
+    void run_filter(const PlaneRows<T, S>& rows, const T* weights, const uint8_t* cases, const PlaneUnit& unit,
+                    int64_t f, int64_t begin, int64_t end) const {
+        const PlaneBlocks& b = plan.blocks;
+        const int64_t filter = unit.group * a.filters + f;
+        PlaneBlock<T> block{nullptr,   b.row_span, a.y.dilation, 0,        nullptr,     rows.offsets,
+                            weights,   rows.channels, a.y.taps,  a.x.taps, b.row_stride};
+        PlaneOutput<T, S> out{nullptr, b.row_step * a.output.stride[2], a.output.stride[3], 0, T(0), a.bias != nullptr};
+        if (a.bias) out.bias = static_cast<T>(static_cast<const S*>(a.bias)[filter]);
+        S* plane = static_cast<S*>(a.output.data) + unit.n * a.output.stride[0] + filter * a.output.stride[1];
+        const int64_t wide = NV * W;
+        for (int64_t j = begin; j < end; j += wide) {
+            const int count = static_cast<int>(end - j < wide ? end - j : wide);
+            for (int64_t first = 0; first < b.row_step && first < unit.rows; ++first)
+                for (int64_t i = first; i < unit.rows; i += kPlaneRows * b.row_step) {
+                    const int64_t left = (unit.rows - i + b.row_step - 1) / b.row_step;
+                    out.count = static_cast<int>(left < kPlaneRows ? left : kPlaneRows);
+                    out.data = plane + (unit.row + i) * a.output.stride[2] + j * a.output.stride[3];
+                    block.rows = rows.table + i * a.y.stride;
+                    block.steps = (out.count - 1) * b.row_stride + a.y.taps;
+                    block.cases = cases + (out.count - 1) * most_steps();
+                    run_block(block, j - begin, out, count);
+                }
+        }
+    }
+
+    static PYCONV_INLINE void run_block(const PlaneBlock<T>& block, int64_t column, const PlaneOutput<T, S>& out,
+                                        int count) {
+        switch ((count + W - 1) / W) {
+            case 1: plane_block<T, S, 1>(block, column, out, count); break;
+            case 2: plane_block<T, S, 2>(block, column, out, count); break;
+#if PYCONV_PLANE_VECTORS > 2
+            case 3: plane_block<T, S, 3>(block, column, out, count); break;
+            default: plane_block<T, S, 4>(block, column, out, count); break;
+#else
+            default: break;
+#endif
+        }
+    }
+};
+
+#include "cpu/plane_grad_weight.inl"
+
+template <class S>
+constexpr PlaneTraits plane_traits() {
+    using T = accumulator_t<S>;
+    return {PYCONV_PLANE_ISA, Vec<T>::width, PYCONV_PLANE_VECTORS, sizeof(T), sizeof(S) == sizeof(T)};
+}
+
+template <class S>
+double cost_plane(const Call& call, int workers) {
+    return plane_cost(call, workers, plane_traits<S>());
+}
+
+template <class S>
+size_t workspace_plane(const Call& call, int workers) {
+    return plane_workspace(call, workers, plane_traits<S>());
+}
+
+template <class S>
+Status run_plane(const Call& call, void* workspace, Executor& executor) {
+    using T = accumulator_t<S>;
+    char* memory = static_cast<char*>(workspace);
+    if (call.pass == Pass::grad_weight) {
+        run_plane_gradient<T, S>(call, plane_traits<S>(), memory, executor);
+        return {};
+    }
+    for (int64_t i = 0; i < correlation_count(call.problem, call.pass); ++i) {
+        const Correlation a = correlation_at(call.problem, call.pass, call.tensors, i);
+        const PlaneForwardPlan plan = plane_forward_plan(a, plane_traits<S>());
+        executor.for_each(plan.tiles(), PlaneForward<T, S>{a, plan, memory});
+    }
+    return {};
+}

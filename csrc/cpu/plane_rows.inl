@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// The source rows that a unit of plane work reads: packed with their padding, or where they lie. Included inside an ISA
+// region by plane.inl, which says what a unit is; PlaneBlocks (cpu/plane.h) says how a packed row is laid out.
+
+// A unit: output rows [row, row + rows) and columns [column, column + columns) of plane (n, group). Its columns are
+// handled in at most three pieces: packed, in place, packed.
+struct PlaneUnit {
+    int64_t n, group, row, rows, column, columns;
+};
+
+PYCONV_INLINE PlaneUnit plane_unit(const PlaneBlocks& b, const Axis& y, const Axis& x, int64_t groups, int64_t index) {
+    PlaneUnit unit;
+    const int64_t plane = index / b.units_per_plane(), block = index % b.units_per_plane();
+    unit.n = plane / groups, unit.group = plane % groups;
+    unit.row = block / b.column_blocks * b.rows;
+    unit.column = block % b.column_blocks * b.columns;
+    unit.rows = unit.row + b.rows < y.out ? b.rows : y.out - unit.row;
+    unit.columns = unit.column + b.columns < x.out ? b.columns : x.out - unit.column;
+    return unit;
+}
+
+// dst[0, count) = src[0], src[step], src[2 * step], ...
+template <class T, class S>
+PYCONV_INLINE void copy_elements(T* dst, const S* src, int64_t step, int64_t count) {
+    constexpr int W = Vec<T>::width;
+    if (step == 1) {
+        int64_t i = 0;
+        for (; i + W <= count; i += W) Vec<T>::load(src + i).store(dst + i);
+        const int rest = static_cast<int>(count - i);
+        if (rest > 0) Vec<T>::load_first(src + i, rest).store_first(dst + i, rest);
+    } else if (step == 2) {  // a constant, so that the compiler vectorises it
+        for (int64_t i = 0; i < count; ++i) dst[i] = static_cast<T>(src[2 * i]);
+    } else {
+        for (int64_t i = 0; i < count; ++i) dst[i] = static_cast<T>(src[step * i]);
+    }
+}
+
+template <class T, class S>
+struct PlaneRows {
+    const PlaneBlocks& b;
+    const Axis &y, &x;
+    const View& input;
+    int64_t channels;
+    T* packed;          // [channel][slot][pitch]
+    const T** table;    // [channel][virtual row of the unit]; null for a row of zeros
+    int64_t* offsets;   // [tap column]: where it starts in a row
+    uint8_t* marks;     // [virtual row of the unit]: whether any tap reads it
+    int64_t marked;     // rows of the unit that marks were made for
+
+    PlaneRows(const PlaneBlocks& blocks, const Axis& y_axis, const Axis& x_axis, const View& source, int64_t count,
+              const PlaneScratch& scratch, char* memory)
+        : b(blocks), y(y_axis), x(x_axis), input(source), channels(count),
+          packed(reinterpret_cast<T*>(memory + scratch.rows)), table(reinterpret_cast<const T**>(memory + scratch.table)),
+          offsets(reinterpret_cast<int64_t*>(memory + scratch.offsets)),
+          marks(reinterpret_cast<uint8_t*>(memory + scratch.marks)), marked(-1) {
+        for (int64_t tap = 0; tap < x.taps; ++tap)
+            offsets[tap] = tap % b.period * b.phase_length + tap * x.dilation / x.stride;
+    }
+
+    // Columns [begin, end) of the piece that starts at column `begin` of a unit that ends at `limit`.
+    int64_t piece_end(int64_t begin, int64_t limit) const {
+        int64_t end = limit;
+        if (begin < b.direct_begin) end = b.direct_begin;
+        else if (begin < b.direct_end) end = b.direct_end;
+        return end < limit ? end : limit;
+    }
+
+    // After this, tap (ty, tx) of output (i, j) reads table[channel][(i - row) * y.stride + ty * y.dilation]
+    // [offsets[tx] + j - begin], for the unit's rows i and for j in [begin, end).
+    void prepare(const PlaneUnit& unit, int64_t begin, int64_t end) {
+        if (marked != unit.rows) mark(unit.rows);
+        const bool in_place = begin >= b.direct_begin && end <= b.direct_end;
+        const int64_t span = span_of(unit.rows), first = unit.row * y.stride + y.offset;
+        for (int64_t c = 0; c < channels; ++c) {
+            T* free = packed + c * b.slots * b.pitch;
+            const S* plane = static_cast<const S*>(input.data) +
+                             unit.n * input.stride[0] + (unit.group * channels + c) * input.stride[1];
+            for (int64_t row = 0; row < span; ++row) {
+                if (!marks[row]) continue;
+                const int64_t source = y.resolve(first + row);
+                const T** entry = table + c * b.row_span + row;
+                *entry = nullptr;
+                if (source == kOutside) continue;
+                const S* pixels = plane + source * input.stride[2];
+                if (in_place) {
+                    *entry = in_place_row(pixels + begin + x.offset);
+                } else {
+                    pack(free, pixels, begin, end);
+                    *entry = free;
+                    free += b.pitch;
+                }
+            }
+        }
+    }
+
+private:
+    int64_t span_of(int64_t rows) const { return (rows - 1) * y.stride + (y.taps - 1) * y.dilation + 1; }
+
+    void mark(int64_t rows) {
+        const int64_t span = span_of(rows);
+        for (int64_t i = 0; i < span; ++i) marks[i] = 0;
+        for (int64_t i = 0; i < rows; ++i)
+            for (int64_t tap = 0; tap < y.taps; ++tap) marks[i * y.stride + tap * y.dilation] = 1;
+        marked = rows;
+    }
+
+    static PYCONV_INLINE const T* in_place_row(const T* pixels) { return pixels; }
+    template <class Other>
+    static PYCONV_INLINE const T* in_place_row(const Other*) {
+        return nullptr;  // rows of a narrower type are always packed
+    }
+
+    // All phases of one row for output columns [begin, end). Vectors may read up to the next multiple of their width
+    // beyond; those lanes are never stored, and zeros there keep them finite.
+    void pack(T* dst, const S* pixels, int64_t begin, int64_t end) const {
+        constexpr int64_t W = Vec<T>::width;
+        const int64_t origin = begin * x.stride + x.offset;
+        const int64_t last = (end - 1) * x.stride + (x.taps - 1) * x.dilation + x.offset;
+        const int64_t filled = (end - begin + W - 1) / W * W + (x.taps - 1) * x.dilation / x.stride;
+        for (int64_t k = 0; k < b.phases; ++k) {
+            const int64_t start = origin + k * x.dilation % x.stride;
+            const int64_t count = (last - start) / x.stride + 1;
+            pack_phase(dst + k * b.phase_length, pixels, start, count < filled ? count : filled, filled);
+        }
+    }
+
+    // dst[0, count) = virtual columns start, start + x.stride, ...; dst[count, filled) = 0.
+    PYCONV_INLINE void pack_phase(T* dst, const S* pixels, int64_t start, int64_t count, int64_t filled) const {
+        int64_t inside = start < 0 ? (-start + x.stride - 1) / x.stride : 0;
+        if (inside > count) inside = count;
+        int64_t outside = start < x.size ? (x.size - 1 - start) / x.stride + 1 : 0;
+        if (outside > count) outside = count;
+        if (outside < inside) outside = inside;
+        for (int64_t u = 0; u < inside; ++u) dst[u] = padding(pixels, start + u * x.stride);
+        copy_elements(dst + inside, pixels + (start + inside * x.stride) * input.stride[3], x.stride * input.stride[3],
+                      outside - inside);
+        for (int64_t u = outside; u < count; ++u) dst[u] = padding(pixels, start + u * x.stride);
+        for (int64_t u = count; u < filled; ++u) dst[u] = T(0);
+    }
+
+    PYCONV_INLINE T padding(const S* pixels, int64_t column) const {
+        const int64_t source = x.resolve(column);
+        return source == kOutside ? T(0) : static_cast<T>(pixels[source * input.stride[3]]);
+    }
+};
