@@ -7,18 +7,10 @@
 #include <string>
 
 #include "core/executor.h"
-#include "core/problem.h"
 #include "cpu/isa.h"
-#include "layout/view.h"
+#include "layout/call.h"
 
 namespace pyconv {
-
-// One call: a validated problem, a pass, and tensors (only their strides count until run()).
-struct Call {
-    Problem problem;
-    Pass pass = Pass::forward;
-    Tensors tensors;
-};
 
 struct Algorithm {
     const char* name;  // dtype_verb_tile_isa: the symbol, the table row, the test id and the bench row

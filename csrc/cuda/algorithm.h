@@ -3,11 +3,12 @@
 // device.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <string>
-#include <vector>
 
-#include "cpu/algorithm.h"
+#include "layout/call.h"
 
 // CUDA's stream handle, declared here so that the plan and the bindings need no CUDA header for it.
 struct CUstream_st;
@@ -26,10 +27,10 @@ struct CudaAlgorithm {
     size_t (*workspace)(const Call& call);
     // Queues the kernels that write every element of the pass's result and nothing else. Returns without waiting.
     Status (*run)(const Call& call, void* workspace, CUstream_st* stream);
-};
 
-// Every CUDA algorithm, in table order. Of equal costs the earlier wins.
-const std::vector<const CudaAlgorithm*>& cuda_algorithms();
+    // How often run() was called in this process, by pass.
+    mutable std::atomic<int64_t> executions[3] = {{0}, {0}, {0}};
+};
 
 extern const CudaAlgorithm f32_gemm_64x64_cuda, f64_gemm_64x64_cuda, bf16_gemm_64x64_cuda, f16_gemm_64x64_cuda;
 extern const CudaAlgorithm f32_depthwise_cuda, f64_depthwise_cuda, bf16_depthwise_cuda, f16_depthwise_cuda;

@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <string>
 
-#include "cpu/algorithm.h"
 #include "cuda/chunks.h"
+#include "layout/call.h"
 
 namespace pyconv::cuda {
 

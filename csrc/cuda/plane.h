@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string>
 
-#include "cpu/algorithm.h"
+#include "layout/call.h"
 
 namespace pyconv::cuda {
 

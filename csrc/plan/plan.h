@@ -6,19 +6,14 @@
 #include <vector>
 
 #include "cpu/algorithm.h"
+#include "plan/choice.h"
 
 namespace pyconv {
 
 // Every CPU algorithm that was compiled in, in table order. Of equal costs the earlier wins.
 const std::vector<const Algorithm*>& cpu_algorithms();
 
-struct PlanRow {
-    const Algorithm* algorithm;
-    std::string refusal;  // empty if it supports the call
-    double cost;          // NaN if refused
-    size_t workspace;     // bytes; 0 if refused
-    bool chosen;
-};
+using PlanRow = PlanRowOf<Algorithm>;
 
 // Why `algorithm` cannot run `call` in this process; empty if it can.
 std::string refusal_of(const Algorithm& algorithm, const Call& call);

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// The three operators on any device: check, allocate, execute. What differs between devices is how a call whose result
+// is allocated gets done: Execute.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/complex.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/imag.h>
+#include <ATen/ops/real.h>
+#include <torch/library.h>
+
+#include "bindings/checks.h"
+#include "layout/call.h"
+
+namespace pyconv::bindings {
+
+using at::IntArrayRef;
+using at::Tensor;
+using std::optional;
+using std::string_view;
+
+// Plans and runs a call by the algorithm of that name, or the cheapest one; the result has elements, and each of them is
+// a sum of at least one product.
+using Execute = void (*)(const Call& call, const Tensor& result, string_view forced);
+
+inline int64_t reduction_elements(const Problem& a, Pass pass) {
+    switch (pass) {
+        case Pass::forward: return a.channels_per_group();
+        case Pass::grad_input: return a.filters_per_group() * a.p() * a.q();
+        default: return a.n * a.p() * a.q();
+    }
+}
+
+template <Execute execute>
+void fill(const Call& call, const Tensor& result, string_view forced) {
+    if (result.numel() == 0) return;
+    if (reduction_elements(call.problem, call.pass) == 0) {  // sums of nothing; algorithms need not handle them
+        result.zero_();
+        return;
+    }
+    execute(call, result, forced);
+}
+
+inline Tensor empty_like_operands(IntArrayRef sizes, const Tensor& a, const Tensor& b) {
+    return at::empty(sizes, a.options().memory_format(result_format(a, b)));
+}
+
+// A bilinear operator on complex tensors, from the same operator on their real and imaginary parts, which are strided
+// views and need no copies. Four real products: three would cost accuracy.
+template <class Real>
+Tensor complex_product(const Tensor& a, const Tensor& b, const Real& real_op) {
+    const Tensor ar = at::real(a), ai = at::imag(a), br = at::real(b), bi = at::imag(b);
+    return at::complex(real_op(ar, br) - real_op(ai, bi), real_op(ar, bi) + real_op(ai, br));
+}
+
+template <Execute execute>
+Tensor forward_real(const Problem& problem, const Tensor& input, const Tensor& weight, const Tensor& bias,
+                    string_view algorithm) {
+    const Tensor output = empty_like_operands({problem.n, problem.k, problem.p(), problem.q()}, input, weight);
+    Call call{problem, Pass::forward, {view_of(input), view_of(weight), view_of(output), nullptr}};
+    const Tensor dense_bias = bias.defined() ? bias.contiguous() : bias;
+    if (dense_bias.defined()) call.tensors.bias = dense_bias.data_ptr();
+    fill<execute>(call, output, algorithm);
+    if (dense_bias.defined() && problem.channels_per_group() == 0)
+        output.add_(dense_bias.view({1, problem.k, 1, 1}));
+    return output;
+}
+
+template <Execute execute>
+Tensor conv2d(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, IntArrayRef stride,
+              IntArrayRef padding, IntArrayRef dilation, int64_t groups, string_view padding_mode,
+              string_view algorithm) {
+    const Problem problem = check_forward(input, weight, bias, {stride, padding, dilation, groups, padding_mode});
+    const Tensor given_bias = bias ? *bias : Tensor();
+    if (!input.is_complex()) return forward_real<execute>(problem, input, weight, given_bias, algorithm);
+    const Tensor output = complex_product(input, weight, [&](const Tensor& x, const Tensor& w) {
+        return forward_real<execute>(problem, x, w, Tensor(), algorithm);
+    });
+    return given_bias.defined() ? output + given_bias.view({1, problem.k, 1, 1}) : output;
+}
+
+template <Execute execute>
+Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight, IntArrayRef input_size, IntArrayRef stride,
+                         IntArrayRef padding, IntArrayRef dilation, int64_t groups, string_view padding_mode,
+                         string_view algorithm) {
+    const Problem problem =
+        check_grad_input(grad_output, weight, input_size, {stride, padding, dilation, groups, padding_mode});
+    auto real_op = [&](const Tensor& dy, const Tensor& w) {
+        const Tensor result = empty_like_operands(input_size, dy, w);
+        fill<execute>({problem, Pass::grad_input, {view_of(result), view_of(w), view_of(dy), nullptr}}, result, algorithm);
+        return result;
+    };
+    return weight.is_complex() ? complex_product(grad_output, weight, real_op) : real_op(grad_output, weight);
+}
+
+template <Execute execute>
+Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input, IntArrayRef weight_size, IntArrayRef stride,
+                          IntArrayRef padding, IntArrayRef dilation, int64_t groups, string_view padding_mode,
+                          string_view algorithm) {
+    const Problem problem =
+        check_grad_weight(grad_output, input, weight_size, {stride, padding, dilation, groups, padding_mode});
+    auto real_op = [&](const Tensor& dy, const Tensor& x) {
+        const Tensor result = empty_like_operands(weight_size, dy, x);
+        fill<execute>({problem, Pass::grad_weight, {view_of(x), view_of(result), view_of(dy), nullptr}}, result, algorithm);
+        return result;
+    };
+    return input.is_complex() ? complex_product(grad_output, input, real_op) : real_op(grad_output, input);
+}
+
+template <Execute execute>
+void register_operators(torch::Library& library) {
+    library.impl("conv2d", &conv2d<execute>);
+    library.impl("conv2d_grad_input", &conv2d_grad_input<execute>);
+    library.impl("conv2d_grad_weight", &conv2d_grad_weight<execute>);
+}
+
+}  // namespace pyconv::bindings
