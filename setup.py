@@ -20,12 +20,16 @@ except ImportError as error:
 
 ROOT = Path(__file__).parent
 # GCC 12 warns of uninitialised values inside its own AVX-512 headers, torch's headers have unused parameters.
-COMMON = ["-O3", "-fopenmp", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Wno-uninitialized", "-fvisibility=hidden"]
+COMMON = [
+    *("-O3", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra"),
+    *("-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Wno-uninitialized"),
+]
 
 
 def sources(*folders: str) -> list[str]:
-    """The C++ sources of some rooms, sorted so that builds are repeatable."""
-    return sorted(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / "csrc" / folder).rglob("*.cpp"))
+    """The C++ sources of some rooms but those for CUDA, sorted so that builds are repeatable."""
+    paths = [path for folder in folders for path in (ROOT / "csrc" / folder).rglob("*.cpp")]
+    return sorted(str(path.relative_to(ROOT)) for path in paths if "cuda" not in path.stem)
 
 
 def extension():
