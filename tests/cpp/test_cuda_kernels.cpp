@@ -1,92 +1,61 @@
 // SPDX-License-Identifier: MIT
-// Every CUDA kernel, run by the SIMT shim on small problems: the result must EQUAL the seven loops (the data are small
-// integers, so no order of summation rounds), and nothing around it may be written. Each problem runs in three
-// layouts; the order of the threads, and the number of blocks a launch may have, change from run to run.
+// Every row of the CUDA table, run by the SIMT shim on small problems: equal to the reference on integers, nothing
+// written outside the result and the workspace, the same bits in whatever order the threads run and however few blocks
+// the grid has, an image's bits independent of its batch.
+#include <cstdio>
 #include <cstring>
-#include <iostream>
 #include <map>
-#include <string>
-#include <vector>
+#include <utility>
 
-#include "cuda/algorithm.h"
+#include "check.h"
+#include "plan/plan_cuda.h"
 #include "reference/reference.h"
-#include "simt/check.h"
 #include "simt/simt.h"
-#include "simt/strided.h"
+#include "support.h"
+
+namespace pyconv::test {
 
 namespace {
 
-using namespace pyconv;
-using test::Layout;
-using test::Tensor;
+const Pass kPasses[] = {Pass::forward, Pass::grad_input, Pass::grad_weight};
+const DType kTypes[] = {DType::f32, DType::f64, DType::bf16, DType::f16};
 
-constexpr Pass kPasses[] = {Pass::forward, Pass::grad_input, Pass::grad_weight};
-constexpr Layout kLayouts[] = {Layout::kNchw, Layout::kNhwc, Layout::kStrided};
-constexpr std::int64_t kGuard = 64;
-
-// Tails of every tile (64 filters, 64 pixels, 16 of depth; 256 threads; 32 x 32 planes; 16 taps), groups, strides,
-// dilation, paddings and their modes, degenerate sizes.
-const char* const kProblems[] = {
-    // dense
-    "n1_c1_k1_i1x1_f1x1",
-    "n2_c3_k5_i7x9_f3x3_p1",
-    "n1_c17_k65_i6x7_f3x2_p1x0",
-    "n3_c4_k6_i5x5_f1x1",
-    "n2_c70_k3_i4x5_f1x1_s2",
-    "n1_c2_k2_i20x21_f5x3_p2x1",
-    "n2_c5_k4_i9x8_f3x3_s2_p1",
-    "n1_c3_k2_i11x13_f3x3_s3x2_p1x2_d2x1",
-    "n1_c2_k3_i10x9_f2x3_s4x5_p1",
-    "n1_c2_k2_i8x8_f3x3_s2_p2_d2",
-    "n1_c2_k2_i9x9_f2x2_s3_d3",
-    "n1_c2_k2_i12x5_f4x1_s2x1_p3x0_d2x1",
-    "n1_c2_k3_i3x4_f5x6_p1x2x3x0",
-    "n1_c2_k3_i4x4_f2x2_p3",
-    "n1_c2_k3_i6x5_f3x3_p2x0x1x3",
-    "n2_c3_k2_i1x9_f1x3_p0x1",
-    "n2_c3_k2_i9x1_f3x1_p1x0_s2x1",
-    "n1_c2_k2_i18x17_f16x16",
-    // groups
-    "n2_c6_k4_i5x6_f3x3_p1_g2",
-    "n1_c6_k9_i6x5_f3x3_p1_s2_g3",
-    "n1_c8_k2_i5x4_f2x3_g2",
-    "n1_c130_k130_i3x3_f1x1_g2",
-    // padding modes
-    "n2_c3_k2_i6x7_f3x3_p1_reflect",
-    "n1_c2_k3_i5x6_f4x3_p3x1x2x4_reflect",
-    "n1_c2_k2_i6x5_f3x3_s2_p2x1_d2x1_reflect",
-    "n2_c3_k2_i4x3_f3x5_p2_replicate",
-    "n1_c2_k2_i5x5_f3x3_s3x2_p4x1x0x3_replicate",
-    "n1_c2_k3_i5x6_f3x3_p2_circular",
-    "n1_c4_k4_i4x5_f3x4_s2x1_p4x1x3x2_d1x2_g2_circular",
-    "n1_c1_k1_i1x1_f3x3_p1_replicate",
-    // one channel a group
-    "n2_c5_k5_i6x7_f3x3_p1_g5",
-    "n2_c40_k40_i5x4_f3x3_p1_g40",
-    "n1_c3_k6_i8x9_f5x4_s2_p2_g3",
-    "n1_c4_k12_i7x6_f3x3_s1x3_p2x1_d2_g4",
-    "n2_c3_k3_i6x5_f3x3_p2_g3_reflect",
-    "n1_c3_k6_i5x6_f3x2_s2_p1x2_g3_circular",
-    "n1_c2_k4_i5x4_f3x3_p3x0x1x2_g2_replicate",
-    "n1_c2_k2_i9x10_f7x7_p3_g2",
-    // planes
-    "n1_c1_k1_i40x37_f3x3_p1",
-    "n2_c1_k4_i33x34_f5x4_p2x1",
-    "n1_c1_k3_i70x35_f3x3_s2_p1",
-    "n1_c1_k2_i35x33_f3x5_p2_d2x1_reflect",
-    "n1_c1_k2_i34x9_f3x3_p3x1x0x2_replicate",
-    "n1_c1_k1_i9x36_f3x3_s3_p2_circular",
-    "n1_c1_k1_i12x40_f9x11_p4x5",
-    "n1_c1_k2_i8x8_f3x3_s5_p1",
+// What support.h's list lacks: more than one tile of 64 filters or 64 pixels, slices of 16, planes of 32 x 32, 16 taps,
+// and reductions long enough to be divided into chunks, with tails.
+const char* const kTileProblems[] = {
+    "c17_k65_i6x7_f3x2_p1x0",     "n2_c70_k3_i4x5_f1_s2",       "c2_k2_i20x21_f5x3_p2x1",
+    "c2_k2_i18x17_f16x16",           "c130_k130_i3_f1_g2",         "n3_c3_k65_i10x13_f2x1",
+    "n2_c33_k33_i32x33_f1x3_g33", "c1_k8_i33x20_f3_p1",         "n2_c3_k24_i9x8_f5_s2x1_p2_g3",
+    "c1_k1_i40x37_f3_p1",         "n2_c1_k4_i33x34_f5x4_p2x1",  "c1_k3_i70x35_f3_s2_p1",
+    "c1_k2_i35x33_f3x5_p2_d2x1_reflect", "c1_k2_i34x9_f3_p3x1x0x2_replicate", "c1_k1_i9x36_f3_s3_p2_circular",
+    "c1_k1_i12x40_f9x11_p4x5",    "c1_k2_i8_f3_s5_p1",          "c1_k1_i6x66_f3_s1x3_p1x4_d1x2",
 };
 
-// Weight gradients whose reduction is divided into chunks.
-const char* const kChunked[] = {
-    "n1_c2_k3_i19x23_f3x3_p1",
-    "n3_c3_k65_i10x13_f2x1",
-    "n2_c1_k2_i33x35_f3x3_p1",
-    "n2_c33_k33_i32x33_f1x3_g33",
+struct Layouts {
+    const char* name;
+    Layout first, second, result;  // the operands in the order input, weight, output
 };
+constexpr Layouts kLayouts[] = {
+    {"nchw", Layout::nchw, Layout::nchw, Layout::nchw},
+    {"nhwc", Layout::nhwc, Layout::nhwc, Layout::nhwc},
+    {"nchw to nhwc", Layout::nchw, Layout::nchw, Layout::nhwc},
+    {"nhwc to nchw", Layout::nhwc, Layout::nchw, Layout::nchw},
+    {"permuted", Layout::permuted, Layout::permuted, Layout::permuted},
+    {"gaps", Layout::gaps, Layout::gaps, Layout::gaps},
+    {"stepped", Layout::stepped, Layout::stepped, Layout::stepped},
+    {"unaligned", Layout::unaligned, Layout::unaligned, Layout::unaligned},
+    {"broadcast", Layout::broadcast, Layout::nhwc, Layout::nhwc},
+    {"broadcast second", Layout::nchw, Layout::broadcast, Layout::nchw},
+    {"reversed", Layout::reversed, Layout::reversed, Layout::nchw},
+};
+constexpr int kLayoutCount = sizeof kLayouts / sizeof kLayouts[0];
+
+Case make_case(const Problem& problem, Pass pass, const Layouts& a, uint64_t seed) {
+    const bool bias = seed % 2;
+    if (pass == Pass::forward) return Case(problem, pass, a.first, a.second, a.result, bias, seed);
+    if (pass == Pass::grad_input) return Case(problem, pass, a.result, a.first, a.second, bias, seed);
+    return Case(problem, pass, a.first, a.result, a.second, bias, seed);
+}
 
 const Algorithm& reference_of(DType dtype) {
     switch (dtype) {
@@ -97,139 +66,142 @@ const Algorithm& reference_of(DType dtype) {
     }
 }
 
-std::vector<const CudaAlgorithm*> algorithms_of(DType dtype) {
-    std::vector<const CudaAlgorithm*> result;
-    for (const CudaAlgorithm* algorithm : cuda_algorithms()) {
-        if (algorithm->dtype == dtype) result.push_back(algorithm);
-    }
-    return result;
+// The reference's result for the values that `ours` holds.
+std::vector<double> expected(const Case& ours) {
+    Case dense(ours.problem, ours.pass, Layout::nchw, Layout::nchw, Layout::nchw, bool(ours.bias), 0);
+    dense.input.fill(ours.input.read());
+    dense.weight.fill(ours.weight.read());
+    dense.output.fill(ours.output.read());
+    if (ours.bias) std::memcpy(dense.bias->data(), ours.bias->data(), ours.bias->bytes());
+    SerialExecutor executor;
+    CHECK(run_guarded(reference_of(ours.problem.dtype), dense.call(), executor).ok());
+    return dense.result().read();
 }
 
-// How often each (algorithm, pass) ran.
-std::map<std::pair<std::string, Pass>, int> executions;
+Status run_guarded(const CudaAlgorithm& row, const Call& call) {
+    const Guarded workspace(row.workspace(call));
+    const Status status = row.run(call, workspace.data(), nullptr);
+    if (status.ok() && !workspace.intact()) return Status::failed("wrote outside its workspace");
+    return status;
+}
 
-// The order of the threads, and the size of the grid, of the next run.
-void turn_the_shim() {
-    static int run = 0;
+bool same_bits(const double* a, const double* b, size_t count) { return std::memcmp(a, b, count * sizeof(double)) == 0; }
+
+// The order of the threads, and a grid of at most two blocks in every fifth run.
+void turn_the_shim(uint64_t seed) {
     constexpr simt::Order orders[] = {simt::Order::kForward, simt::Order::kReversed, simt::Order::kShuffled};
-    simt::set_order(orders[run % 3]);
-    simt::set_max_blocks(run % 5 == 4 ? 2 : 0x7fffffff);
-    ++run;
+    simt::set_order(orders[seed % 3]);
+    simt::set_max_blocks(seed % 5 == 4 ? 2 : 0x7fffffff);
 }
 
-template <typename T>
-struct Operands {
-    Tensor<T> input, weight, output;
-    std::vector<T> bias;
+struct Test {
+    const CudaAlgorithm& row;
+    const Problem& problem;
+    Pass pass;
+    const Layouts& layouts;
+    uint64_t seed;
 
-    Operands(const Problem& a, Layout layout)
-        : input(a.n, a.c, a.h, a.w, layout, kGuard),
-          weight(a.k, a.channels_per_group(), a.r, a.s, layout, kGuard),
-          output(a.n, a.k, a.p(), a.q(), layout, kGuard),
-          bias(static_cast<std::size_t>(a.k)) {
-        for (std::size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<T>(static_cast<float>(i % 5) - 2);
+    std::string text() const {
+        return check::text(row.name, " ", problem.to_string(), " ", name_of(pass), ", ", layouts.name, ", seed ", seed);
     }
 
-    Tensor<T>& result(Pass pass) {
-        return pass == Pass::forward ? output : pass == Pass::grad_input ? input : weight;
+    // Whether it ran.
+    bool run() const {
+        Case a = make_case(problem, pass, layouts, seed);
+        if (!row.refusal(a.call()).empty()) return false;
+        a.fill(true, seed);
+        check_exact(&a);
+        if (seed % 4 == 0) {
+            a.fill(false, seed);
+            check_bits(&a);
+        }
+        return true;
     }
 
-    Call call(const Problem& a, Pass pass, bool with_bias) {
-        const void* data = with_bias && pass == Pass::forward ? bias.data() : nullptr;
-        return Call{a, pass, {input.view(), weight.view(), output.view(), data}};
+    void check_exact(Case* a) const {
+        const std::vector<double> input = a->input.read(), weight = a->weight.read(), output = a->output.read();
+        const std::vector<double> right = expected(*a);
+        turn_the_shim(seed);
+        const Status status = run_guarded(row, a->call());
+        const std::vector<double> got = a->result().read();
+        CHECK(status.ok(), text(), ": ", status.message);
+        CHECK(row.cost(a->call()) > 0, text(), ": cost ", row.cost(a->call()));
+        CHECK(got == right, text(), ": ", difference(got, right));
+        CHECK(a->untouched(), text(), ": written outside the result");
+        CHECK(pass == Pass::forward || same_bits(a->output.read().data(), output.data(), output.size()), text(),
+              ": operand changed");
+        CHECK(pass == Pass::grad_weight || same_bits(a->weight.read().data(), weight.data(), weight.size()), text(),
+              ": operand changed");
+        CHECK(pass == Pass::grad_input || same_bits(a->input.read().data(), input.data(), input.size()), text(),
+              ": operand changed");
     }
 
-    void fill(Pass pass) {
-        input.fill(1), weight.fill(2), output.fill(3);
-        result(pass).fill_with_sentinel();
+    // Values that round: the same bits from other threads' orders and other grids, and for the last image alone.
+    void check_bits(Case* a) const {
+        CHECK(run_guarded(row, a->call()).ok(), text());
+        const std::vector<double> once = a->result().read();
+        a->result().fill({});
+        turn_the_shim(seed + 4 - seed % 5);
+        CHECK(run_guarded(row, a->call()).ok(), text());
+        CHECK(same_bits(a->result().read().data(), once.data(), once.size()), text(), ": order or grid changes bits");
+        if (problem.n == 1 || pass == Pass::grad_weight) return;
+        a->result().fill({});
+        Call call = a->call();
+        for (View* view : {&call.tensors.input, &call.tensors.output})
+            view->data = static_cast<char*>(view->data) + (problem.n - 1) * view->stride[0] * size_of(problem.dtype);
+        call.problem.n = 1;
+        CHECK(run_guarded(row, call).ok(), text());
+        const size_t image = once.size() / static_cast<size_t>(problem.n), begin = once.size() - image;
+        CHECK(same_bits(&a->result().read()[begin], &once[begin], image), text(), ": the batch changes bits");
+    }
+
+    static std::string difference(const std::vector<double>& got, const std::vector<double>& right) {
+        size_t wrong = 0, first = 0;
+        for (size_t i = got.size(); i-- > 0;)
+            if (!(got[i] == right[i])) ++wrong, first = i;
+        return wrong ? check::text(wrong, " of ", got.size(), " wrong, the first at ", first, ": ", got[first], " for ",
+                                   right[first])
+                     : "";
     }
 };
 
-void* allocate(std::size_t bytes) {
-    void* memory = std::malloc(bytes ? bytes : 1);
-    std::memset(memory, 0xff, bytes);
-    return memory;
-}
-
-template <typename T>
-void run_one(const CudaAlgorithm& algorithm, const Problem& problem, Pass pass, Layout layout, Operands<T>& expected) {
-    Operands<T> actual(problem, layout);
-    actual.fill(pass);
-    const bool with_bias = layout != Layout::kNhwc;
-    const Call call = actual.call(problem, pass, with_bias);
-    const std::string where = std::string(algorithm.name) + " " + name_of(pass) + " " + problem.to_string() + " " +
-                              layout_name(layout);
-    if (!algorithm.refusal(call).empty()) return;
-    turn_the_shim();
-    void* workspace = allocate(algorithm.workspace(call));
-    const Status status = algorithm.run(call, workspace, nullptr);
-    std::free(workspace);
-    CHECK(status.ok(), where, ": ", status.message);
-    CHECK(algorithm.cost(call) > 0, where, ": cost ", algorithm.cost(call));
-    ++executions[{algorithm.name, pass}];
-    int wrong = 0;
-    std::string first;
-    actual.result(pass).for_each([&](auto a, auto b, auto c, auto d, T& value) {
-        const double got = static_cast<double>(value), want = static_cast<double>(expected.result(pass).at(a, b, c, d));
-        if (got == want || ++wrong > 1) return;
-        first = "(" + std::to_string(a) + ", " + std::to_string(b) + ", " + std::to_string(c) + ", " +
-                std::to_string(d) + ") is " + std::to_string(got) + ", must be " + std::to_string(want);
-    });
-    CHECK(wrong == 0, where, ": ", wrong, " elements differ, first ", first);
-    CHECK(actual.result(pass).untouched_outside(), where, ": written outside the result");
-}
-
-template <typename T>
-void run_problem(const std::string& text, DType dtype, Pass pass, Layout layout) {
-    Problem problem;
-    const Status parsed = Problem::parse(text, &problem);
-    CHECK(parsed.ok() && problem.validate().ok(), text, ": ", parsed.message, problem.validate().message);
-    problem.dtype = dtype;
-    Operands<T> expected(problem, layout);
-    expected.fill(pass);
-    const Call call = expected.call(problem, pass, layout != Layout::kNhwc);
-    const Algorithm& reference = reference_of(dtype);
-    SerialExecutor executor;
-    void* workspace = allocate(reference.workspace(call, 1));
-    reference.run(call, workspace, executor);
-    std::free(workspace);
-    for (const CudaAlgorithm* algorithm : algorithms_of(dtype)) {
-        run_one<T>(*algorithm, problem, pass, layout, expected);
+std::vector<Problem> all_problems(DType dtype) {
+    std::vector<Problem> list = problems(dtype);
+    for (const char* text : kTileProblems) {
+        Problem problem;
+        const Status status = Problem::parse(text, &problem);
+        CHECK(status.ok() && problem.validate().ok(), text, ": ", status.message, problem.validate().message);
+        problem.dtype = dtype;
+        list.push_back(problem);
     }
+    return list;
 }
 
-// Every problem in every pass and layout for float; each of the other types, which share all index arithmetic, gets
-// a third of the combinations.
-template <typename T>
-void run_all(DType dtype) {
-    int combination = static_cast<int>(dtype);
-    auto run = [&](const char* text, Pass pass) {
-        for (Layout layout : kLayouts) {
-            if (dtype == DType::f32 || combination % 3 == 0) run_problem<T>(text, dtype, pass, layout);
-            ++combination;
-        }
-    };
-    for (const char* text : kProblems) {
-        for (Pass pass : kPasses) run(text, pass);
-        ++combination;
-    }
-    for (const char* text : kChunked) run(text, Pass::grad_weight);
-}
-
-void test_every_row_ran() {
-    for (const CudaAlgorithm* algorithm : cuda_algorithms()) {
+// float meets every problem in nchw, nhwc and one more layout; the other types, which share all index arithmetic, in
+// one layout. The layouts take turns.
+void test_row(const CudaAlgorithm& row, uint64_t* seed) {
+    std::map<Pass, long> runs;
+    int turn = static_cast<int>(row.dtype);
+    for (const Problem& problem : all_problems(row.dtype))
         for (Pass pass : kPasses) {
-            CHECK((executions[{algorithm->name, pass}] > 0), algorithm->name, " never ran ", name_of(pass));
+            const int other = turn++ % kLayoutCount;
+            const int layouts[] = {other, 0, 1};
+            for (int i = 0; i < (row.dtype == DType::f32 ? 3 : 1); ++i)
+                runs[pass] += Test{row, problem, pass, kLayouts[layouts[i]], ++*seed}.run();
         }
-    }
+    for (Pass pass : kPasses) CHECK(runs[pass] > 0, row.name, " refused every problem, ", name_of(pass));
+    std::printf("  %-28s %5ld runs\n", row.name, runs[kPasses[0]] + runs[kPasses[1]] + runs[kPasses[2]]);
+    std::fflush(stdout);
 }
 
-void expect_refusal(const CudaAlgorithm& algorithm, const char* text, Pass pass, const char* part) {
+void expect_refusal(const CudaAlgorithm& row, const char* text, Pass pass, const char* part) {
     Call call;
     call.pass = pass;
     const Status parsed = Problem::parse(text, &call.problem);
-    const std::string refusal = algorithm.refusal(call);
-    CHECK(parsed.ok() && refusal.find(part) != std::string::npos, algorithm.name, " on ", text, ": ", refusal);
+    const std::string refusal = row.refusal(call);
+    CHECK(parsed.ok() && refusal.find(part) != std::string::npos, row.name, " on ", text, ": '", refusal, "'");
+    std::string error;
+    CHECK(!choose_cuda(call, row.name, &error) && error.find(part) != std::string::npos, text, ": ", error);
 }
 
 void test_refusals() {
@@ -243,14 +215,31 @@ void test_refusals() {
     expect_refusal(f32_gemm_64x64_cuda, "c1000000_k1_i100_f100", Pass::forward, "1000000 * 100 * 100");
 }
 
+// Some row runs every problem in every type and pass, and a dtype without rows is an error, not a crash.
+void test_choice() {
+    std::string error;
+    for (DType dtype : kTypes)
+        for (const Problem& problem : problems(dtype))
+            for (Pass pass : kPasses) {
+                const Call call{problem, pass, {}};
+                CHECK(choose_cuda(call, "", &error), error);
+            }
+    Call integers;
+    integers.problem.dtype = DType::i64;
+    CHECK(!choose_cuda(integers, "", &error) && error.find("no algorithm supports") == 0, error);
+}
+
 }  // namespace
 
-int main() {
-    run_all<float>(DType::f32);
-    run_all<double>(DType::f64);
-    run_all<bf16>(DType::bf16);
-    run_all<f16>(DType::f16);
-    test_every_row_ran();
-    test_refusals();
-    return check::finish();
+}  // namespace pyconv::test
+
+// test_cuda_kernels [part of a name]: only the rows that contain it.
+int main(int argc, char** argv) {
+    using namespace pyconv;
+    uint64_t seed = 0;
+    for (const CudaAlgorithm* row : cuda_algorithms())
+        if (argc == 1 || std::strstr(row->name, argv[1])) test::test_row(*row, &seed);
+    test::test_refusals();
+    test::test_choice();
+    return check::finish("test_cuda_kernels");
 }

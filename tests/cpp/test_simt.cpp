@@ -6,7 +6,7 @@
 
 #include "cuda/device.h"
 #include "cuda/divider.h"
-#include "simt/check.h"
+#include "check.h"
 
 namespace {
 
@@ -108,5 +108,5 @@ int main() {
     test_barrier_failures();
     test_limits();
     test_divider();
-    return check::finish();
+    return check::finish("test_simt");
 }
