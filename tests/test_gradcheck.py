@@ -1,4 +1,8 @@
-"""Derivatives of every order against finite differences: backward, double backward, forward mode, vmap over them."""
+"""Derivatives of every order against finite differences: backward, double backward, forward mode, vmap over them.
+
+The tiny problems compare whole Jacobians. The others compare their projections onto random vectors (gradcheck's fast
+mode), which costs two calls instead of two for each element; a wrong Jacobian passes with probability zero.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ CASES = [
     "c1_k2_i2x3_f3_p2x1_replicate",
     "c2_k2_i3x2_f2x3_s1x2_p1_g2_circular",
 ]
-TINY = ["c1_k1_i3_f2", "c2_k2_i2_f2_p1_g2", "c1_k1_i2x3_f2_s2x1_p1_circular"]
+TINY = ["c1_k1_i2_f2_p1", "c2_k2_i2_f2_p1_g2", "c1_k1_i2_f2_s2x1_p1_circular"]
 BOTH = [torch.float64, torch.complex128]
 
 
@@ -37,22 +41,20 @@ def function(pass_: str, text: str, dtype: torch.dtype) -> tuple[Callable[..., T
     return lambda a, b: problems.run(pass_, a, b, p), problems.pick(pass_, made)
 
 
-@pytest.mark.parametrize("text", CASES)
+@pytest.mark.parametrize("text", CASES + TINY)
 @pytest.mark.parametrize("pass_", problems.PASSES)
 @pytest.mark.parametrize("dtype", BOTH, ids=str)
 def test_first_derivative(dtype: torch.dtype, pass_: str, text: str) -> None:
-    assert gradcheck(*function(pass_, text, dtype), check_forward_ad=True, check_undefined_grad=True)
+    assert gradcheck(*function(pass_, text, dtype), check_forward_ad=True, fast_mode=text not in TINY)
 
 
 @pytest.mark.parametrize("pass_", problems.PASSES)
-@pytest.mark.parametrize(
-    ("dtype", "text"),
-    [(torch.float64, text) for text in CASES] + [(torch.complex128, text) for text in TINY],
-    ids=str,
-)
+@pytest.mark.parametrize("text", CASES + TINY)
+@pytest.mark.parametrize("dtype", BOTH, ids=str)
 def test_second_derivative(dtype: torch.dtype, text: str, pass_: str) -> None:
     called, inputs = function(pass_, text, dtype)
-    assert gradgradcheck(called, inputs, check_fwd_over_rev=True, check_rev_over_rev=True)
+    whole = text in TINY and dtype == torch.float64
+    assert gradgradcheck(called, inputs, check_fwd_over_rev=True, check_rev_over_rev=True, fast_mode=not whole)
 
 
 @pytest.mark.parametrize("pass_", problems.PASSES)
