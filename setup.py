@@ -21,7 +21,7 @@ except ImportError as error:
 ROOT = Path(__file__).parent
 # GCC 12 warns of uninitialised values inside its own AVX-512 headers, torch's headers have unused parameters.
 COMMON = [
-    *("-O3", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra"),
+    *("-O3", "-g0", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra"),
     *("-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Wno-uninitialized"),
 ]
 
