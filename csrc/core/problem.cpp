@@ -198,9 +198,12 @@ Status Problem::parse(const std::string& text, Problem* problem) {
         end = text.find('_', begin);
         const std::string token = text.substr(begin, end == std::string::npos ? end : end - begin);
         int64_t values[4];
-        char key = parse_word(token, &result);
-        const int count = key || token.size() < 2 ? 0 : parse_numbers(token.substr(1), values);
-        if (count && assign(token[0], values, count, &result)) key = token[0];
+        // f16, f32, f64 and i64 are sizes until the kernel's and the image's are known, and types after that.
+        const int count = token.size() < 2 ? 0 : parse_numbers(token.substr(1), values);
+        const bool first_of_its_kind = seen.find(token[0]) == std::string::npos;
+        char key = count && !first_of_its_kind ? parse_word(token, &result) : 0;
+        if (!key && count && assign(token[0], values, count, &result)) key = token[0];
+        if (!key && !count) key = parse_word(token, &result);
         if (!key)
             return Status::invalid("problem string '" + text + "': cannot read '" + token +
                                    "'; the form is n8_c64_k128_i56x56_f3x3_s1_p1_d1_g1[_reflect][_f64]");

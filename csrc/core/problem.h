@@ -45,6 +45,7 @@ struct Problem {
     Status validate() const;
 
     // "n8_c64_k128_i56x56_f3x3_s1_p1_d1_g1[_reflect|_replicate|_circular][_f64|_bf16|_f16|_i64]"
+    // f16, f32, f64 and i64 after the sizes are types; where no kernel or image size came before, they are that size.
     std::string to_string() const;
     static Status parse(const std::string& text, Problem* problem);
 
