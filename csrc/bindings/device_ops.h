@@ -21,8 +21,8 @@ using at::Tensor;
 using std::optional;
 using std::string_view;
 
-// Plans and runs a call by the algorithm of that name, or the cheapest one; the result has elements, and each of them is
-// a sum of at least one product.
+// Plans and runs a call by the algorithm of that name, or the cheapest one; the result has elements, and each of them
+// is a sum of at least one product.
 using Execute = void (*)(const Call& call, const Tensor& result, string_view forced);
 
 inline int64_t reduction_elements(const Problem& a, Pass pass) {
@@ -63,8 +63,7 @@ Tensor forward_real(const Problem& problem, const Tensor& input, const Tensor& w
     const Tensor dense_bias = bias.defined() ? bias.contiguous() : bias;
     if (dense_bias.defined()) call.tensors.bias = dense_bias.data_ptr();
     fill<execute>(call, output, algorithm);
-    if (dense_bias.defined() && problem.channels_per_group() == 0)
-        output.add_(dense_bias.view({1, problem.k, 1, 1}));
+    if (dense_bias.defined() && problem.channels_per_group() == 0) output.add_(dense_bias.view({1, problem.k, 1, 1}));
     return output;
 }
 
@@ -89,7 +88,8 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight, IntArr
         check_grad_input(grad_output, weight, input_size, {stride, padding, dilation, groups, padding_mode});
     auto real_op = [&](const Tensor& dy, const Tensor& w) {
         const Tensor result = empty_like_operands(input_size, dy, w);
-        fill<execute>({problem, Pass::grad_input, {view_of(result), view_of(w), view_of(dy), nullptr}}, result, algorithm);
+        fill<execute>({problem, Pass::grad_input, {view_of(result), view_of(w), view_of(dy), nullptr}}, result,
+                      algorithm);
         return result;
     };
     return weight.is_complex() ? complex_product(grad_output, weight, real_op) : real_op(grad_output, weight);
@@ -103,7 +103,8 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input, IntArr
         check_grad_weight(grad_output, input, weight_size, {stride, padding, dilation, groups, padding_mode});
     auto real_op = [&](const Tensor& dy, const Tensor& x) {
         const Tensor result = empty_like_operands(weight_size, dy, x);
-        fill<execute>({problem, Pass::grad_weight, {view_of(x), view_of(result), view_of(dy), nullptr}}, result, algorithm);
+        fill<execute>({problem, Pass::grad_weight, {view_of(x), view_of(result), view_of(dy), nullptr}}, result,
+                      algorithm);
         return result;
     };
     return input.is_complex() ? complex_product(grad_output, input, real_op) : real_op(grad_output, input);

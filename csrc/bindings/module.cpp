@@ -13,6 +13,9 @@
 #include "cpu/isa.h"
 #include "cpu/peak.h"
 #include "plan/plan.h"
+#if defined(PYCONV_CUDA_VERSION)
+#include "plan/plan_cuda.h"
+#endif
 
 namespace py = pybind11;
 
@@ -35,8 +38,18 @@ Pass pass_of(const std::string& text) {
     return pass;
 }
 
-void require_cpu(const std::string& device) {
-    if (device != "cpu") throw py::value_error("plan: device must be 'cpu', got '" + device + "'");
+#if defined(PYCONV_CUDA_VERSION)
+constexpr const char* kCudaReason = "";
+#else
+constexpr const char* kCudaReason = PYCONV_CUDA_REASON;
+#endif
+
+// Whether the device is CUDA; a ValueError if it is neither that nor the CPU, or not in this build.
+bool is_cuda(const std::string& device) {
+    if (device == "cpu") return false;
+    if (device != "cuda") throw py::value_error("device must be 'cpu' or 'cuda', got '" + device + "'");
+    if (*kCudaReason) throw py::value_error(std::string("pyconv was built without CUDA (") + kCudaReason + ")");
+    return true;
 }
 
 py::dict build_info() {
@@ -48,48 +61,73 @@ py::dict build_info() {
 #else
         std::string("gcc ") + __VERSION__;
 #endif
+    info["cuda_reason"] = kCudaReason;
+#if defined(PYCONV_CUDA_VERSION)
+    info["cuda"] = PYCONV_CUDA_VERSION;
+    info["cuda_arches"] = std::vector<std::string>{PYCONV_CUDA_ARCHES};
+#else
     info["cuda"] = py::none();
     info["cuda_arches"] = py::list();
-    info["cuda_reason"] = PYCONV_CUDA_REASON;
+#endif
     return info;
 }
 
-py::list plan(const Problem& problem, const std::string& pass, const std::string& layout, const std::string& device,
-              const std::string& algorithm) {
-    require_cpu(device);
-    if (layout != "nchw" && layout != "nhwc")
-        throw py::value_error("plan: layout must be 'nchw' or 'nhwc', got '" + layout + "'");
-    const Status status = problem.validate();
-    if (!status.ok()) throw py::value_error(status.message);
-    py::list rows;
-    const Call call{problem, pass_of(pass), dense_tensors(problem, layout == "nhwc")};
-    for (const PlanRow& row : explain(call, at::get_num_threads(), algorithm)) {
+template <class Row>
+py::list described(const std::vector<Row>& rows) {
+    py::list result;
+    for (const Row& row : rows) {
         py::dict entry;
         entry["name"] = row.algorithm->name;
         entry["chosen"] = row.chosen;
         entry["refusal"] = row.refusal;
         entry["cost"] = row.cost;
         entry["workspace"] = row.workspace;
-        rows.append(entry);
+        result.append(entry);
     }
-    return rows;
+    return result;
+}
+
+py::list plan(const Problem& problem, const std::string& pass, const std::string& layout, const std::string& device,
+              const std::string& algorithm) {
+    const bool cuda = is_cuda(device);
+    if (layout != "nchw" && layout != "nhwc")
+        throw py::value_error("plan: layout must be 'nchw' or 'nhwc', got '" + layout + "'");
+    const Status status = problem.validate();
+    if (!status.ok()) throw py::value_error(status.message);
+    const Call call{problem, pass_of(pass), dense_tensors(problem, layout == "nhwc")};
+#if defined(PYCONV_CUDA_VERSION)
+    if (cuda) return described(explain_cuda(call, algorithm));
+#endif
+    (void)cuda;
+    return described(explain(call, at::get_num_threads(), algorithm));
+}
+
+// visit(row, pass) for every row of the device's table.
+template <class Visit>
+void for_each_row(bool cuda, const Visit& visit) {
+    constexpr Pass passes[] = {Pass::forward, Pass::grad_input, Pass::grad_weight};
+    auto each = [&](const auto& table) {
+        for (const auto* row : table)
+            for (Pass pass : passes) visit(*row, pass);
+    };
+#if defined(PYCONV_CUDA_VERSION)
+    if (cuda) return each(cuda_algorithms());
+#endif
+    if (!cuda) each(cpu_algorithms());
 }
 
 std::vector<std::pair<std::string, std::string>> algorithms(const std::string& device) {
-    require_cpu(device);
     std::vector<std::pair<std::string, std::string>> result;
-    for (const Algorithm* algorithm : cpu_algorithms())
-        for (Pass pass : {Pass::forward, Pass::grad_input, Pass::grad_weight})
-            result.emplace_back(algorithm->name, name_of(pass));
+    for_each_row(is_cuda(device), [&](const auto& row, Pass pass) { result.emplace_back(row.name, name_of(pass)); });
     return result;
 }
 
 py::dict executed() {
     py::dict result;
-    for (const Algorithm* algorithm : cpu_algorithms())
-        for (Pass pass : {Pass::forward, Pass::grad_input, Pass::grad_weight})
-            result[py::make_tuple(algorithm->name, name_of(pass))] =
-                algorithm->executions[static_cast<int>(pass)].load();
+    for (bool cuda : {false, true})
+        for_each_row(cuda, [&](const auto& row, Pass pass) {
+            result[py::make_tuple(row.name, name_of(pass))] = row.executions[static_cast<int>(pass)].load();
+        });
     return result;
 }
 

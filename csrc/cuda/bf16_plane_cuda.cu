@@ -4,7 +4,7 @@
 
 namespace pyconv {
 
-const CudaAlgorithm bf16_plane_cuda{"bf16_plane_cuda", DType::bf16, cuda::plane_refusal, cuda::plane_cost,
-                                    cuda::plane_workspace, cuda::run_plane<cuda::bfloat16>};
+const CudaAlgorithm bf16_plane_cuda{"bf16_plane_cuda", DType::bf16,           cuda::plane_refusal,
+                                    cuda::plane_cost,  cuda::plane_workspace, cuda::run_plane<cuda::bfloat16>};
 
 }  // namespace pyconv

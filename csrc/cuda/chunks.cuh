@@ -23,12 +23,12 @@ struct WeightColumns {
     bool channels_fastest = false;
 
     WeightColumns() = default;
-    explicit WeightColumns(const WeightGradient& a)
-        : by_channels(a.channels), by_taps(a.taps()), by_taps_x(a.x.taps) {
+    explicit WeightColumns(const WeightGradient& a) : by_channels(a.channels), by_taps(a.taps()), by_taps_x(a.x.taps) {
         channels_fastest = closer(a.grad_weight, 1, 3);
     }
 
-    __device__ __forceinline__ void at(std::uint32_t column, std::uint32_t& c, std::uint32_t& r, std::uint32_t& s) const {
+    __device__ __forceinline__ void at(std::uint32_t column, std::uint32_t& c, std::uint32_t& r,
+                                       std::uint32_t& s) const {
         if (channels_fastest) {
             c = column;
             s = by_channels.divide(c);
@@ -48,8 +48,8 @@ struct ChunkSum {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(256) sum_chunks(const __grid_constant__ ChunkSum p,
-                                                  const Accumulator<T>* __restrict__ partial) {
+__global__ void __launch_bounds__(256)
+    sum_chunks(const __grid_constant__ ChunkSum p, const Accumulator<T>* __restrict__ partial) {
     const std::int64_t* stride = p.grad_weight.stride;
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
     for (std::int64_t e = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; e < p.elements; e += step) {

@@ -2,7 +2,8 @@
 // Direct correlation for groups so small that there is nothing to share: one input channel a group and a few filters
 // (forward), or a few input channels and one filter (input gradient).
 //
-//   out[n, k, i, j] = bias[k] + sum over (c, ty, tx) of in[n, g * channels + c, y(ty, i), x(tx, j)] * weight[g][f][c][ty][tx]
+//   out[n, k, i, j] = bias[k]
+//       + sum over (c, ty, tx) of in[n, g * channels + c, y(ty, i), x(tx, j)] * weight[g][f][c][ty][tx]
 //     with k = g * filters + f
 //
 // One thread owns one element of out and keeps its sum in a register. Threads are numbered along j, i, k, n, or along
@@ -39,8 +40,7 @@ __device__ __forceinline__ Accumulator<T> sum_of_taps(const Correlation& a, cons
 }
 
 template <typename T, bool kFolds>
-__global__ void __launch_bounds__(256, 2)
-    depthwise_correlation(const __grid_constant__ DepthwiseCorrelation p) {
+__global__ void __launch_bounds__(256, 2) depthwise_correlation(const __grid_constant__ DepthwiseCorrelation p) {
     const Correlation& a = p.problem;
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
     for (std::int64_t e = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; e < p.elements; e += step) {
@@ -58,8 +58,8 @@ __global__ void __launch_bounds__(256, 2)
         }
         std::int64_t f = k;
         const std::int64_t group = p.by_filters.divide(f);
-        const T* channel = static_cast<const T*>(a.input.data) + n * a.input.stride[0] +
-                           group * a.channels * a.input.stride[1];
+        const T* channel =
+            static_cast<const T*>(a.input.data) + n * a.input.stride[0] + group * a.channels * a.input.stride[1];
         const T* weight = static_cast<const T*>(a.weight.data) + group * a.weight_group_stride + f * a.weight.stride[0];
         Accumulator<T> sum = 0;
         for (std::int64_t c = 0; c < a.channels; ++c) {

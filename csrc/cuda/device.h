@@ -24,12 +24,12 @@
 // that the launch asked for.
 #if defined(PYCONV_SIMT)
 #define PYCONV_SHARED(Type, name) \
-    alignas(16) static Type name;   \
+    alignas(16) static Type name; \
     ::simt::shared(&name, sizeof(Type))
 #define PYCONV_DYNAMIC_SHARED(Type, name) Type* name = static_cast<Type*>(::simt::dynamic_shared())
 #else
 #define PYCONV_SHARED(Type, name) __shared__ __align__(16) Type name
-#define PYCONV_DYNAMIC_SHARED(Type, name)                                \
+#define PYCONV_DYNAMIC_SHARED(Type, name) \
     extern __shared__ __align__(16) unsigned char pyconv_shared_bytes[]; \
     Type* name = reinterpret_cast<Type*>(pyconv_shared_bytes)
 #endif

@@ -4,7 +4,8 @@
 
 namespace pyconv {
 
-const CudaAlgorithm f16_depthwise_cuda{"f16_depthwise_cuda", DType::f16, cuda::depthwise_refusal, cuda::depthwise_cost,
+const CudaAlgorithm f16_depthwise_cuda{"f16_depthwise_cuda",      DType::f16,
+                                       cuda::depthwise_refusal,   cuda::depthwise_cost,
                                        cuda::depthwise_workspace, cuda::run_depthwise<cuda::float16>};
 
 }  // namespace pyconv

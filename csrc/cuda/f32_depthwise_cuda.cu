@@ -4,7 +4,8 @@
 
 namespace pyconv {
 
-const CudaAlgorithm f32_depthwise_cuda{"f32_depthwise_cuda", DType::f32, cuda::depthwise_refusal, cuda::depthwise_cost,
+const CudaAlgorithm f32_depthwise_cuda{"f32_depthwise_cuda",      DType::f32,
+                                       cuda::depthwise_refusal,   cuda::depthwise_cost,
                                        cuda::depthwise_workspace, cuda::run_depthwise<float>};
 
 }  // namespace pyconv

@@ -4,7 +4,7 @@
 
 namespace pyconv {
 
-const CudaAlgorithm f32_gemm_64x64_cuda{"f32_gemm_64x64_cuda", DType::f32, cuda::gemm_refusal, cuda::gemm_cost,
-                                        cuda::gemm_workspace, cuda::run_gemm<float>};
+const CudaAlgorithm f32_gemm_64x64_cuda{"f32_gemm_64x64_cuda", DType::f32,           cuda::gemm_refusal,
+                                        cuda::gemm_cost,       cuda::gemm_workspace, cuda::run_gemm<float>};
 
 }  // namespace pyconv

@@ -4,7 +4,7 @@
 
 namespace pyconv {
 
-const CudaAlgorithm f32_plane_cuda{"f32_plane_cuda", DType::f32, cuda::plane_refusal, cuda::plane_cost,
-                                   cuda::plane_workspace, cuda::run_plane<float>};
+const CudaAlgorithm f32_plane_cuda{
+    "f32_plane_cuda", DType::f32, cuda::plane_refusal, cuda::plane_cost, cuda::plane_workspace, cuda::run_plane<float>};
 
 }  // namespace pyconv

@@ -4,7 +4,8 @@
 
 namespace pyconv {
 
-const CudaAlgorithm f64_depthwise_cuda{"f64_depthwise_cuda", DType::f64, cuda::depthwise_refusal, cuda::depthwise_cost,
+const CudaAlgorithm f64_depthwise_cuda{"f64_depthwise_cuda",      DType::f64,
+                                       cuda::depthwise_refusal,   cuda::depthwise_cost,
                                        cuda::depthwise_workspace, cuda::run_depthwise<double>};
 
 }  // namespace pyconv

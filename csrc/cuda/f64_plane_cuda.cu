@@ -4,7 +4,8 @@
 
 namespace pyconv {
 
-const CudaAlgorithm f64_plane_cuda{"f64_plane_cuda", DType::f64, cuda::plane_refusal, cuda::plane_cost,
+const CudaAlgorithm f64_plane_cuda{"f64_plane_cuda",      DType::f64,
+                                   cuda::plane_refusal,   cuda::plane_cost,
                                    cuda::plane_workspace, cuda::run_plane<double>};
 
 }  // namespace pyconv

@@ -89,8 +89,8 @@ struct GemmInputLoader {
     __device__ __forceinline__ GemmInputLoader(const GemmCorrelation& p_, const GemmOrigin& origin)
         : p(p_), share(p_.input_along_depth) {
         const Correlation& problem = p.problem;
-        const T* first = static_cast<const T*>(problem.input.data) +
-                         origin.group * problem.channels * problem.input.stride[1];
+        const T* first =
+            static_cast<const T*>(problem.input.data) + origin.group * problem.channels * problem.input.stride[1];
 #pragma unroll
         for (int l = 0; l < GemmTile::kLoads; ++l) {
             const std::int64_t number = origin.pixel + share.row + l * share.row_step;
@@ -133,7 +133,8 @@ __device__ __forceinline__ void store_tile(const GemmCorrelation& p, const GemmO
 }
 
 template <typename T, bool kFolds>
-__global__ void __launch_bounds__(GemmTile::kThreads, kFolds || sizeof(T) == 8 ? 1 : 2) gemm_correlation(const __grid_constant__ GemmCorrelation p) {
+__global__ void __launch_bounds__(GemmTile::kThreads, kFolds || sizeof(T) == 8 ? 1 : 2)
+    gemm_correlation(const __grid_constant__ GemmCorrelation p) {
     PYCONV_SHARED(GemmShared<Accumulator<T>>, shared);
     for (std::int64_t tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
         const GemmOrigin origin(p, tile);

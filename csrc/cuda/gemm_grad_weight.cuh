@@ -110,7 +110,8 @@ __device__ __forceinline__ void store_gradient(const GemmGradWeight& p, const Ge
     p.columns.at(static_cast<std::uint32_t>(column), c, r, s);
     const std::int64_t offset = c * stride[1] + r * stride[2] + s * stride[3];
 #pragma unroll 1
-    for (int m = static_cast<int>(threadIdx.x) / GemmTile::BN; m < GemmTile::BM; m += GemmTile::kThreads / GemmTile::BN) {
+    for (int m = static_cast<int>(threadIdx.x) / GemmTile::BN; m < GemmTile::BM;
+         m += GemmTile::kThreads / GemmTile::BN) {
         if (origin.filter + m >= p.problem.filters) break;
         const std::int64_t k = origin.group * p.problem.filters + origin.filter + m;
         if (p.plan.chunks > 1) {

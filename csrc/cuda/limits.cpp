@@ -7,10 +7,9 @@ std::string extent_refusal(const Problem& a) {
     const struct {
         const char* name;
         std::int64_t value;
-    } extents[] = {{"channels", a.c},          {"filters", a.k},         {"height", a.h},
-                   {"width", a.w},             {"output height", a.p()}, {"output width", a.q()},
-                   {"kernel height", a.r},     {"kernel width", a.s},    {"stride", a.stride_h},
-                   {"stride", a.stride_w}};
+    } extents[] = {{"channels", a.c},        {"filters", a.k},        {"height", a.h},        {"width", a.w},
+                   {"output height", a.p()}, {"output width", a.q()}, {"kernel height", a.r}, {"kernel width", a.s},
+                   {"stride", a.stride_h},   {"stride", a.stride_w}};
     for (const auto& extent : extents) {
         if (extent.value > kLargestExtent) {
             return std::string("indexes one axis in 32 bits: ") + extent.name + " " + std::to_string(extent.value) +

@@ -66,10 +66,10 @@ double plane_cost(const Call& call) {
     const double rows = static_cast<double>(forward ? a.p() : a.h) / split_h;
     const double columns = static_cast<double>(forward ? a.q() : a.w) / split_w;
     // Whole tiles, each of which multiplies its every output by its class's taps.
-    const double tiles = static_cast<double>(a.n * classes) * (rows / PlaneTile::kHeight + 1) *
-                         (columns / PlaneTile::kWidth + 1);
-    const double products = static_cast<double>(PlaneTile::kHeight * PlaneTile::kWidth * a.k * a.r * a.s) /
-                            static_cast<double>(classes);
+    const double tiles =
+        static_cast<double>(a.n * classes) * (rows / PlaneTile::kHeight + 1) * (columns / PlaneTile::kWidth + 1);
+    const double products =
+        static_cast<double>(PlaneTile::kHeight * PlaneTile::kWidth * a.k * a.r * a.s) / static_cast<double>(classes);
     const double channels = forward ? 1 : static_cast<double>(a.k);
     const double work = tiles * (products * kInstructions + channels * window_elements(call) * kStaging);
     return work / kNominalRate + static_cast<double>(classes) * kNominalLaunch;

@@ -10,10 +10,10 @@
 namespace pyconv::cuda {
 
 struct PlaneTile {
-    static constexpr int kWidth = 32, kHeight = 32;    // of out, a block
-    static constexpr int kThreads = 256;               // 8 rows of 32
+    static constexpr int kWidth = 32, kHeight = 32;            // of out, a block
+    static constexpr int kThreads = 256;                       // 8 rows of 32
     static constexpr int kRows = kHeight * kWidth / kThreads;  // of out, a thread
-    static constexpr int kFilters = 4;                 // at most
+    static constexpr int kFilters = 4;                         // at most
 
     static_assert(kThreads % kWidth == 0, "a warp covers a row of the tile");
 };

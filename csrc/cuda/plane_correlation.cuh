@@ -6,8 +6,8 @@
 //
 // A block of 256 threads owns a 32 x 32 tile of out for all (at most 4) filters. For each c it copies the window of in
 // under the tile, padding resolved, and the filters' taps to shared memory, widened to the accumulator type; then
-// thread (row, column) = (tid / 32, tid % 32) keeps the sums of out rows row, row + 8, row + 16, row + 24 of its column in
-// registers. A warp's reads of in, of the window and its writes of out run along a row.
+// thread (row, column) = (tid / 32, tid % 32) keeps the sums of out rows row, row + 8, row + 16, row + 24 of its
+// column in registers. A warp's reads of in, of the window and its writes of out run along a row.
 // Operands are strided views; gathering axes only (plane_refusal). window + taps fit the shared memory of the launch.
 // Contract: writes each out element once; order of a sum: c, ty, tx.
 #pragma once
@@ -32,8 +32,8 @@ __device__ __forceinline__ std::int64_t window_position(const Axis& axis, std::i
 }
 
 template <typename T>
-__device__ __forceinline__ void stage_window(const PlaneCorrelation& p, const T* channel, std::int64_t i, std::int64_t j,
-                                             Accumulator<T>* window) {
+__device__ __forceinline__ void stage_window(const PlaneCorrelation& p, const T* channel, std::int64_t i,
+                                             std::int64_t j, Accumulator<T>* window) {
     const Correlation& a = p.problem;
     const int tid = static_cast<int>(threadIdx.x);
     const std::int64_t top = a.y.virtual_position(0, i), left = a.x.virtual_position(0, j);
@@ -66,7 +66,8 @@ __device__ __forceinline__ void multiply_window(const PlaneCorrelation& p, const
     const auto stride_y = static_cast<int>(p.problem.y.stride), stride_x = static_cast<int>(p.problem.x.stride);
     const auto dilation_y = static_cast<int>(p.problem.y.dilation), dilation_x = static_cast<int>(p.problem.x.dilation);
     const int step = PlaneTile::kThreads / PlaneTile::kWidth * stride_y * p.window_columns;
-    const Acc* first = window + tid / PlaneTile::kWidth * stride_y * p.window_columns + tid % PlaneTile::kWidth * stride_x;
+    const Acc* first =
+        window + tid / PlaneTile::kWidth * stride_y * p.window_columns + tid % PlaneTile::kWidth * stride_x;
     const int filter_step = p.taps_y * p.taps_x;
     for (int ty = 0; ty < p.taps_y; ++ty) {
         for (int tx = 0; tx < p.taps_x; ++tx) {
@@ -108,7 +109,8 @@ __device__ __forceinline__ void store_plane(const PlaneCorrelation& p, std::int6
 }
 
 template <typename T>
-__global__ void __launch_bounds__(PlaneTile::kThreads, 2) plane_correlation(const __grid_constant__ PlaneCorrelation p) {
+__global__ void __launch_bounds__(PlaneTile::kThreads, 2)
+    plane_correlation(const __grid_constant__ PlaneCorrelation p) {
     PYCONV_DYNAMIC_SHARED(Accumulator<T>, window);
     Accumulator<T>* taps = window + p.window_rows * p.window_columns;
     const Correlation& a = p.problem;
@@ -131,7 +133,9 @@ __global__ void __launch_bounds__(PlaneTile::kThreads, 2) plane_correlation(cons
 
 inline PlaneCorrelation plane_parameters(const Correlation& a) {
     auto extent = [](const Axis& axis, int tile) {
-        return axis.taps == 0 ? 0 : static_cast<std::int32_t>((tile - 1) * axis.stride + (axis.taps - 1) * axis.dilation + 1);
+        return axis.taps == 0
+                   ? 0
+                   : static_cast<std::int32_t>((tile - 1) * axis.stride + (axis.taps - 1) * axis.dilation + 1);
     };
     PlaneCorrelation p;
     p.problem = a;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Weight gradient for one input channel a group: depthwise layers and planes.
 //
-//   partial[chunk][k][tap] = sum over the chunk's pixels of grad_output[n, k, p, q] * in[n, k / filters, y(r, p), x(s, q)]
+//   partial[chunk][k][tap] = sum over the chunk's pixels (n, p, q) of
+//       grad_output[n, k, p, q] * in[n, k / filters, y(r, p), x(s, q)]
 //     with tap = r * x.taps + s
 //
 // A block of 256 threads owns 16 taps of `lanes` neighbouring filters k in one chunk. Thread (row, lane) =

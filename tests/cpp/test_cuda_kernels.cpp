@@ -23,12 +23,24 @@ const DType kTypes[] = {DType::f32, DType::f64, DType::bf16, DType::f16};
 // What support.h's list lacks: more than one tile of 64 filters or 64 pixels, slices of 16, planes of 32 x 32, 16 taps,
 // and reductions long enough to be divided into chunks, with tails.
 const char* const kTileProblems[] = {
-    "c17_k65_i6x7_f3x2_p1x0",     "n2_c70_k3_i4x5_f1_s2",       "c2_k2_i20x21_f5x3_p2x1",
-    "c2_k2_i18x17_f16x16",           "c130_k130_i3_f1_g2",         "n3_c3_k65_i10x13_f2x1",
-    "n2_c33_k33_i32x33_f1x3_g33", "c1_k8_i33x20_f3_p1",         "n2_c3_k24_i9x8_f5_s2x1_p2_g3",
-    "c1_k1_i40x37_f3_p1",         "n2_c1_k4_i33x34_f5x4_p2x1",  "c1_k3_i70x35_f3_s2_p1",
-    "c1_k2_i35x33_f3x5_p2_d2x1_reflect", "c1_k2_i34x9_f3_p3x1x0x2_replicate", "c1_k1_i9x36_f3_s3_p2_circular",
-    "c1_k1_i12x40_f9x11_p4x5",    "c1_k2_i8_f3_s5_p1",          "c1_k1_i6x66_f3_s1x3_p1x4_d1x2",
+    "c17_k65_i6x7_f3x2_p1x0",
+    "n2_c70_k3_i4x5_f1_s2",
+    "c2_k2_i20x21_f5x3_p2x1",
+    "c2_k2_i18x17_f16x16",
+    "c130_k130_i3_f1_g2",
+    "n3_c3_k65_i10x13_f2x1",
+    "n2_c33_k33_i32x33_f1x3_g33",
+    "c1_k8_i33x20_f3_p1",
+    "n2_c3_k24_i9x8_f5_s2x1_p2_g3",
+    "c1_k1_i40x37_f3_p1",
+    "n2_c1_k4_i33x34_f5x4_p2x1",
+    "c1_k3_i70x35_f3_s2_p1",
+    "c1_k2_i35x33_f3x5_p2_d2x1_reflect",
+    "c1_k2_i34x9_f3_p3x1x0x2_replicate",
+    "c1_k1_i9x36_f3_s3_p2_circular",
+    "c1_k1_i12x40_f9x11_p4x5",
+    "c1_k2_i8_f3_s5_p1",
+    "c1_k1_i6x66_f3_s1x3_p1x4_d1x2",
 };
 
 struct Layouts {
@@ -85,7 +97,9 @@ Status run_guarded(const CudaAlgorithm& row, const Call& call) {
     return status;
 }
 
-bool same_bits(const double* a, const double* b, size_t count) { return std::memcmp(a, b, count * sizeof(double)) == 0; }
+bool same_bits(const double* a, const double* b, size_t count) {
+    return std::memcmp(a, b, count * sizeof(double)) == 0;
+}
 
 // The order of the threads, and a grid of at most two blocks in every fifth run.
 void turn_the_shim(uint64_t seed) {
@@ -206,7 +220,8 @@ void expect_refusal(const CudaAlgorithm& row, const char* text, Pass pass, const
 
 void test_refusals() {
     expect_refusal(f32_depthwise_cuda, "c4_k4_i5_f3_g2", Pass::forward, "one input channel a group, the problem has 2");
-    expect_refusal(f32_depthwise_cuda, "c2_k18_i5_f3_g2", Pass::forward, "at most 8 filters a group, the problem has 9");
+    expect_refusal(f32_depthwise_cuda, "c2_k18_i5_f3_g2", Pass::forward,
+                   "at most 8 filters a group, the problem has 9");
     expect_refusal(f32_plane_cuda, "c2_k2_i5_f3_g2", Pass::forward, "the problem has 2 and 2");
     expect_refusal(f32_plane_cuda, "c1_k5_i5_f3", Pass::grad_weight, "the problem has 1 and 5");
     expect_refusal(f32_plane_cuda, "c1_k1_i5_f3_p1_reflect", Pass::grad_input, "reflect");

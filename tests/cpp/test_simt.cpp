@@ -92,7 +92,8 @@ void test_divider() {
             for (std::int64_t near : {value, value - value % divisor, value | 1}) {
                 auto rest = static_cast<std::uint32_t>(near);
                 const std::uint32_t quotient = divider.divide(rest);
-                CHECK(quotient == near / divisor && rest == near % divisor, near, " / ", divisor, " = ", quotient, " rest ", rest);
+                CHECK(quotient == near / divisor && rest == near % divisor, near, " / ", divisor, " = ", quotient,
+                      " rest ", rest);
             }
         }
         std::int64_t large = (std::int64_t{1} << 40) + 12345;

@@ -19,7 +19,7 @@
 namespace simt {
 
 class Fiber {
- public:
+public:
     using Function = void (*)(void* argument);
 
     Fiber() = default;
@@ -38,7 +38,7 @@ class Fiber {
 
     bool ended() const { return ended_; }
 
- private:
+private:
     static constexpr std::size_t kStackBytes = 128 * 1024;
 
     static void entry();

@@ -75,11 +75,14 @@ bool run_interval(unsigned count) {
     const Thread& first = *state.threads[0];
     for (unsigned i = 1; i < count; ++i) {
         const Thread& other = *state.threads[i];
-        if (other.fiber.ended() == first.fiber.ended() && other.file == first.file && other.line == first.line) continue;
+        if (other.fiber.ended() == first.fiber.ended() && other.file == first.file && other.line == first.line)
+            continue;
         auto where = [](const Thread& t) {
-            return t.fiber.ended() ? std::string("has ended") : "waits at " + std::string(t.file) + ":" + std::to_string(t.line);
+            return t.fiber.ended() ? std::string("has ended")
+                                   : "waits at " + std::string(t.file) + ":" + std::to_string(t.line);
         };
-        fail(cudaErrorLaunchFailure, "barrier not reached by all: thread 0 " + where(first) + ", thread " + std::to_string(i) + " " + where(other));
+        fail(cudaErrorLaunchFailure, "barrier not reached by all: thread 0 " + where(first) + ", thread " +
+                                         std::to_string(i) + " " + where(other));
         return false;
     }
     return !first.fiber.ended();
@@ -130,8 +133,8 @@ void* dynamic_shared() { return shared(state.dynamic_memory.get(), state.dynamic
 
 void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& thread) {
     const unsigned long long count = 1ull * block.x * block.y * block.z;
-    if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || count == 0 ||
-        count > kMaxBlockThreads || block.z > 64 || shared_bytes > kMaxShared) {
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 ||
+        count == 0 || count > kMaxBlockThreads || block.z > 64 || shared_bytes > kMaxShared) {
         return fail(cudaErrorInvalidConfiguration, "a grid, block or shared memory size outside the device's limits");
     }
     state.failure.clear();
