@@ -9,6 +9,8 @@ integer, with a margin for transforms that widen their operands.
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +55,11 @@ class Operands(NamedTuple):
     weight: Tensor
     bias: Tensor
     grad_output: Tensor
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """For a Python process that imports what this one does, however pyconv got on the path."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)} | changes
 
 
 def shape_files() -> list[str]:

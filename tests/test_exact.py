@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import zlib
@@ -70,7 +69,8 @@ def test_unknown_isa_is_refused() -> None:
 @pytest.mark.parametrize("isa", _C.isas())
 def test_environment_caps_the_isa(isa: str) -> None:
     script = "from pyconv import _C; print(_C.isa(), *_C.isas())"
+    environment = problems.child_environment(PYCONV_ISA=isa)
     done = subprocess.run(
-        [sys.executable, "-c", script], env=os.environ | {"PYCONV_ISA": isa}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[0] == isa

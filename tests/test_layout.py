@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from itertools import product
@@ -132,7 +131,7 @@ def guarded(mode: str, *arguments: str, **environment: str) -> subprocess.Comple
     script = Path(__file__).parent / "guarded.py"
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", str(script), mode, *arguments],
-        env=os.environ | environment,
+        env=problems.child_environment(**environment),
         capture_output=True,
         text=True,
     )

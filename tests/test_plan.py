@@ -122,6 +122,7 @@ def test_a_weaker_isa_refuses_the_stronger_rows_by_name() -> None:
         ("n8_c64_k128_i56x55_f3x1_s2x1_p1x2_d1x3_g2", (8, 64, 128, 56, 55, 3, 1, 2, 1, 1, 1, 2, 2, 1, 3, 2)),
         ("c3_k4_i9_f5_p1x2x3x4", (1, 3, 4, 9, 9, 5, 5, 1, 1, 1, 2, 3, 4, 1, 1, 1)),
         ("c1_k1_i6x8_f1x2", (1, 1, 1, 6, 8, 1, 2, 1, 1, 0, 0, 0, 0, 1, 1, 1)),
+        ("c1_k1_i64_f3", (1, 1, 1, 64, 64, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1)),  # a size, not the dtype of that name
     ],
 )
 def test_problem_string(text: str, expected: tuple[int, ...]) -> None:
