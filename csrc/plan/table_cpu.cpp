@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every CPU algorithm, in order of preference at equal cost.
+#include "cpu/depthwise.h"
 #include "cpu/gemm.h"
 #include "cpu/plane.h"
 #include "plan/plan.h"
@@ -17,6 +18,11 @@ const std::vector<const Algorithm*>& cpu_algorithms() {
 #endif
         &f32_gemm_4x8_portable, &f64_gemm_4x4_portable, &bf16_gemm_4x8_portable, &f16_gemm_4x8_portable,
         &f32_plane_portable, &f64_plane_portable, &bf16_plane_portable, &f16_plane_portable,
+#if defined(__x86_64__)
+        &f32_depthwise_avx512, &f64_depthwise_avx512, &bf16_depthwise_avx512, &f16_depthwise_avx512,
+        &f32_depthwise_avx2, &f64_depthwise_avx2, &bf16_depthwise_avx2, &f16_depthwise_avx2,
+#endif
+        &f32_depthwise_portable, &f64_depthwise_portable, &bf16_depthwise_portable, &f16_depthwise_portable,
         &f32_reference, &f64_reference, &bf16_reference, &f16_reference, &i64_reference,
     };
     return table;

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// Blocking, refusals and cost of the depthwise kernels; nothing here depends on the instruction set but through
+// DepthwiseTraits.
+#include "cpu/depthwise.h"
+
+#include <algorithm>
+
+namespace pyconv {
+
+namespace {
+
+constexpr int64_t kTileChannels = 128;        // side by side: a few cache lines of every pixel at once
+constexpr int64_t kRowBytes = 256 << 10;      // source rows that one output row of a tile reads: in the second level cache
+constexpr int64_t kTiles = 48;                // wanted at least, so that cores can share them evenly
+constexpr int64_t kPieceElements = 1 << 15;   // of weights packed by one tile
+constexpr int64_t kPartialBytes = 8 << 20;    // of grad_weight's partial sums, unless that leaves under 4 chunks
+constexpr size_t kScratchBytes = 256 << 20;   // beyond which a call is refused
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+size_t bytes_of(int64_t elements, int64_t size) { return aligned_bytes(static_cast<size_t>(elements * size)); }
+
+int64_t column_span(const Axis& x) {
+    return (x.out - 1) * x.stride + (std::max<int64_t>(x.taps, 1) - 1) * x.dilation + 1;
+}
+
+// What forward and grad_weight have in common: channel blocks and the tables.
+DepthwisePlan depthwise_plan(const Axis& y, const Axis& x, int64_t groups, const DepthwiseTraits& traits) {
+    DepthwisePlan plan;
+    const int64_t quantum = traits.width * traits.vectors;
+    const int64_t channel_bytes = std::max<int64_t>(y.taps, 1) * x.size * traits.compute_bytes;
+    int64_t most = std::min(kTileChannels, kRowBytes / std::max<int64_t>(channel_bytes, 1));
+    most = std::max(quantum, most / quantum * quantum);
+    plan.channel_blocks = ceil_div(groups, most);
+    plan.channels = round_up(ceil_div(groups, plan.channel_blocks), quantum);
+    plan.channel_blocks = ceil_div(groups, plan.channels);
+    plan.pitch = round_up(groups, traits.width);
+    plan.weights = plan.columns + bytes_of(column_span(x), sizeof(int64_t));
+    plan.row_table_bytes = bytes_of(y.taps, sizeof(void*));
+    return plan;
+}
+
+}  // namespace
+
+DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits) {
+    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, traits);
+    plan.pieces = ceil_div(std::max<int64_t>(a.taps() * a.groups, 1), kPieceElements);
+    plan.row_table = plan.weights + bytes_of(a.taps() * plan.pitch, traits.compute_bytes);
+    const int64_t shared = ceil_div(a.n * a.y.out * plan.channel_blocks, kTiles);
+    plan.rows = std::min(a.y.out, std::max<int64_t>(shared, 4));
+    plan.row_blocks = ceil_div(a.y.out, plan.rows);
+    plan.rows = ceil_div(a.y.out, plan.row_blocks);
+    plan.row_blocks = ceil_div(a.y.out, plan.rows);
+    return plan;
+}
+
+DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits) {
+    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, traits);
+    const int64_t chunk_bytes = a.taps() * plan.pitch * traits.compute_bytes;
+    plan.chunks = std::min(ceil_div(2 * kTiles, plan.channel_blocks), std::max<int64_t>(4, kPartialBytes / chunk_bytes));
+    plan.chunks = std::min(plan.chunks, a.n * a.y.out);
+    plan.row_table = plan.weights + bytes_of(plan.chunks * a.taps() * plan.pitch, traits.compute_bytes);
+    return plan;
+}
+
+void depthwise_columns(const Axis& x, int64_t element_stride, int64_t* columns) {
+    const int64_t span = column_span(x);
+    for (int64_t u = 0; u < span; ++u) columns[u] = kOutsideColumn;
+    for (int64_t j = 0; j < x.out; ++j)
+        for (int64_t tap = 0; tap < x.taps; ++tap) {
+            const int64_t source = x.at(tap, j);
+            if (source != kOutside) columns[j * x.stride + tap * x.dilation] = source * element_stride;
+        }
+}
+
+size_t depthwise_workspace(const Call& call, int workers, const DepthwiseTraits& traits) {
+    if (call.pass == Pass::grad_weight)
+        return depthwise_gradient_plan(weight_gradient(call.problem, call.tensors), traits).total(workers);
+    size_t most = 0;
+    for (int64_t i = 0; i < correlation_count(call.problem, call.pass); ++i) {
+        const Correlation a = correlation_at(call.problem, call.pass, call.tensors, i);
+        most = std::max(most, depthwise_forward_plan(a, traits).total(workers));
+    }
+    return most;
+}
+
+std::string depthwise_refusal(const Call& call) {
+    const Problem& a = call.problem;
+    if (a.channels_per_group() != 1 || a.filters_per_group() != 1)
+        return "takes one channel and one filter a group, the problem has " + std::to_string(a.channels_per_group()) +
+               " and " + std::to_string(a.filters_per_group());
+    const int64_t input = call.tensors.input.stride[1], output = call.tensors.output.stride[1];
+    if (a.groups > 1 && (input != 1 || output != 1))
+        return "needs channels side by side (channels_last), they are " + std::to_string(input) +
+               " elements apart in the input and " + std::to_string(output) + " in the output";
+    if (call.pass == Pass::grad_input && correlation_at(a, call.pass, call.tensors, 0).folds())
+        return std::string("padding mode ") + name_of(a.padding_mode) +
+               " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
+    const DepthwiseTraits widest{Isa::avx512, 64 / size_of(a.dtype), 2, a.dtype == DType::f64 ? 8 : 4};
+    const size_t bytes = depthwise_workspace(call, 1, widest);
+    if (bytes > kScratchBytes)
+        return "would take " + std::to_string(bytes >> 20) + " MiB of workspace, the limit is " +
+               std::to_string(kScratchBytes >> 20);
+    return {};
+}
+
+double depthwise_cost(const Call& call, int workers, const DepthwiseTraits& traits) {
+    const Problem& a = call.problem;
+    constexpr double rate[] = {6, 25, 30};  // float32 multiply-adds a nanosecond: portable, avx2, avx512
+    const double lanes = static_cast<double>(round_up(a.groups, traits.width)) / static_cast<double>(a.groups);
+    const double sums = a.flops() * 0.5 * lanes / (rate[static_cast<int>(traits.isa)] * 4 / traits.compute_bytes);
+    const double elements = static_cast<double>(a.input_elements() + a.output_elements());
+    const double moved = elements * static_cast<double>(size_of(a.dtype)) / 8;
+    return (3000 + (sums + moved) / workers) * 1e-9;
+}
+
+}  // namespace pyconv

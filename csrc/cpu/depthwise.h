@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Depthwise correlation with the vector along channels, for tensors whose channels lie side by side (channels_last).
+// The kernels are in depthwise.inl; this is what they share with the plan. NCHW tensors are for the plane kernels.
+#pragma once
+
+#include "cpu/algorithm.h"
+#include "layout/lowering.h"
+
+namespace pyconv {
+
+// What the blocking needs to know of a row's types and instruction set.
+struct DepthwiseTraits {
+    Isa isa;
+    int64_t width;          // lanes of a vector
+    int64_t vectors;        // side by side in a register block
+    int64_t compute_bytes;  // of the type sums are made in
+};
+
+// Blocks, and byte offsets of the pieces of the workspace; functions of the problem and of DepthwiseTraits, never of
+// the number of workers, but for `rows`, which only says where each worker's piece of that kind starts.
+struct DepthwisePlan {
+    int64_t channels = 0;        // of a tile, a multiple of the width but in the last block
+    int64_t channel_blocks = 0;
+    int64_t rows = 0;            // of a tile's output (forward, grad_input)
+    int64_t row_blocks = 0;
+    int64_t pitch = 0;           // channels of all groups, rounded up to whole vectors
+    int64_t chunks = 0;          // grad_weight: runs of (n, row) pairs that are summed apart, then in order
+    int64_t pieces = 0;          // weights are packed in this many tiles
+    size_t columns = 0;          // [virtual column]: element offset in a source row, or kOutsideColumn
+    size_t weights = 0;          // [tap][pitch], or grad_weight's partial sums [chunk][tap][pitch]
+    size_t row_table = 0;        // [worker][tap row]
+    size_t row_table_bytes = 0;  // of one worker
+    size_t total(int workers) const { return row_table + row_table_bytes * static_cast<size_t>(workers); }
+};
+
+constexpr int64_t kOutsideColumn = INT64_MIN;
+
+DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits);
+DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits);
+
+// Fills the table of virtual columns: entry j * stride + tap * dilation is for tap `tap` of output column j.
+void depthwise_columns(const Axis& x, int64_t element_stride, int64_t* columns);
+
+std::string depthwise_refusal(const Call& call);
+double depthwise_cost(const Call& call, int workers, const DepthwiseTraits& traits);
+size_t depthwise_workspace(const Call& call, int workers, const DepthwiseTraits& traits);
+
+extern const Algorithm f32_depthwise_portable, f64_depthwise_portable, bf16_depthwise_portable, f16_depthwise_portable;
+#if defined(__x86_64__)
+extern const Algorithm f32_depthwise_avx2, f64_depthwise_avx2, bf16_depthwise_avx2, f16_depthwise_avx2;
+extern const Algorithm f32_depthwise_avx512, f64_depthwise_avx512, bf16_depthwise_avx512, f16_depthwise_avx512;
+#endif
+
+}  // namespace pyconv

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// The depthwise kernels (depthwise.inl) for AVX2, FMA and F16C.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/depthwise.h"
+
+#define PYCONV_ISA avx2
+#define PYCONV_ISA_TARGET "avx2,fma,f16c"
+#define PYCONV_DEPTHWISE_ISA Isa::avx2
+#define PYCONV_DEPTHWISE_VECTORS 1
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_avx2.h"
+#include "cpu/depthwise.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+const Algorithm f32_depthwise_avx2{"f32_depthwise_avx2", DType::f32, Isa::avx2, depthwise_refusal,
+    avx2::cost_depthwise<float>, avx2::workspace_depthwise<float>, avx2::run_depthwise<float>};
+const Algorithm f64_depthwise_avx2{"f64_depthwise_avx2", DType::f64, Isa::avx2, depthwise_refusal,
+    avx2::cost_depthwise<double>, avx2::workspace_depthwise<double>, avx2::run_depthwise<double>};
+const Algorithm bf16_depthwise_avx2{"bf16_depthwise_avx2", DType::bf16, Isa::avx2, depthwise_refusal,
+    avx2::cost_depthwise<bf16>, avx2::workspace_depthwise<bf16>, avx2::run_depthwise<bf16>};
+const Algorithm f16_depthwise_avx2{"f16_depthwise_avx2", DType::f16, Isa::avx2, depthwise_refusal,
+    avx2::cost_depthwise<f16>, avx2::workspace_depthwise<f16>, avx2::run_depthwise<f16>};
+
+}  // namespace pyconv
+
+#endif

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// The depthwise kernels (depthwise.inl) for AVX-512 F, BW, DQ, VL.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/depthwise.h"
+
+#define PYCONV_ISA avx512
+#define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+#define PYCONV_DEPTHWISE_ISA Isa::avx512
+#define PYCONV_DEPTHWISE_VECTORS 2
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_avx512.h"
+#include "cpu/depthwise.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+const Algorithm f32_depthwise_avx512{"f32_depthwise_avx512", DType::f32, Isa::avx512, depthwise_refusal,
+    avx512::cost_depthwise<float>, avx512::workspace_depthwise<float>, avx512::run_depthwise<float>};
+const Algorithm f64_depthwise_avx512{"f64_depthwise_avx512", DType::f64, Isa::avx512, depthwise_refusal,
+    avx512::cost_depthwise<double>, avx512::workspace_depthwise<double>, avx512::run_depthwise<double>};
+const Algorithm bf16_depthwise_avx512{"bf16_depthwise_avx512", DType::bf16, Isa::avx512, depthwise_refusal,
+    avx512::cost_depthwise<bf16>, avx512::workspace_depthwise<bf16>, avx512::run_depthwise<bf16>};
+const Algorithm f16_depthwise_avx512{"f16_depthwise_avx512", DType::f16, Isa::avx512, depthwise_refusal,
+    avx512::cost_depthwise<f16>, avx512::workspace_depthwise<f16>, avx512::run_depthwise<f16>};
+
+}  // namespace pyconv
+
+#endif
