@@ -1,7 +1,7 @@
 """Session rules of the test suite.
 
-A registered algorithm that no test has executed is untested, whatever the tests say: when the whole suite has run, the
-session fails and names it.
+A registered algorithm that no test has executed is untested, whatever the tests say: when the whole suite has
+run, the session fails and names it.
 """
 
 from __future__ import annotations

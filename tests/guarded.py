@@ -3,9 +3,9 @@
     python tests/guarded.py pages after|before
     python tests/guarded.py heap
 
-`pages`: each operand lies against an unreadable page, behind its last byte or in front of its first. `heap`: operands
-and results are ordinary allocations of an allocator that checks them (the environment chooses it). Each line printed
-names what runs next, so the last one names the culprit.
+`pages`: each operand lies against an unreadable page, behind its last byte or in front of its first. `heap`:
+operands and results are ordinary allocations of an allocator that checks them (the environment chooses it).
+Each line printed names what runs next, so the last one names the culprit.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Problem strings, exact data and oracles shared by the operator tests.
 
-Data are small integers. Every partial sum of every order is then exact in the accumulator of the dtype, so any right
-algorithm must give bits equal to the oracle's, which adds in float64 (complex128) and rounds once. `operands` proves
-that for each problem it makes: the same correlation of absolute values stays below the accumulator's last exact
-integer, with a margin for transforms that widen their operands.
+Data are small integers. Every partial sum of every order is then exact in the accumulator of the dtype, so
+any right algorithm must give bits equal to the oracle's, which adds in float64 (complex128) and rounds once.
+`operands` proves that for each problem it makes: the same correlation of absolute values stays below the
+accumulator's last exact integer, with a margin for transforms that widen their operands.
 """
 
 from __future__ import annotations
@@ -34,11 +34,15 @@ TOKENS = {
 }
 REAL_DTYPES = tuple(TOKENS.values())
 COMPLEX_DTYPES = (torch.complex64, torch.complex128)
-DTYPE_NAMES = {dtype: token for token, dtype in TOKENS.items()} | {torch.complex64: "c64", torch.complex128: "c128"}
+DTYPE_NAMES = {dtype: token for token, dtype in TOKENS.items()} | {
+    torch.complex64: "c64",
+    torch.complex128: "c128",
+}
 
-# (largest magnitude of a datum, largest sum of magnitudes). The magnitude is exact in the dtype itself. The sum stays
-# 2^6 below what the accumulator (fp32 for the 16-bit types) holds exactly; for float16 it stays below infinity instead.
-# float64 and int64 data have more than 24 bits in their sums, so a path through fp32 would show.
+# (largest magnitude of a datum, largest sum of magnitudes). The magnitude is exact in the dtype itself. The
+# sum stays 2^6 below what the accumulator (fp32 for the 16-bit types) holds exactly; for float16 it stays
+# below infinity instead. float64 and int64 data have more than 24 bits in their sums, so a path through fp32
+# would show.
 _RANGE = {
     torch.float32: (255, 2**18),
     torch.float64: (2**20, 2**46),
@@ -123,7 +127,9 @@ def generator(text: str) -> torch.Generator:
 
 
 def integers(size: list[int], dtype: torch.dtype, terms: int, seed: torch.Generator) -> Tensor:
-    """Random integers of which any `terms` products sum exactly; thinned with zeros where even {-3..3} is too much."""
+    """Random integers of which any `terms` products sum exactly; thinned with zeros where even {-3..3} is too
+    much.
+    """
     if dtype.is_complex:
         real = torch.float32 if dtype == torch.complex64 else torch.float64
         return torch.complex(*(_integers(size, _RANGE[dtype], 4 * terms, seed).to(real) for _ in range(2)))
@@ -176,7 +182,9 @@ def _prove_exact(text: str, dtype: torch.dtype, made: Operands) -> None:
     sizes = Operands(*(_magnitude(tensor) for tensor in made))
     for pass_ in PASSES:
         total = oracle(pass_, *pick(pass_, sizes), p).max().item()
-        assert total < 2.0 ** (mantissa - 2), f"{text} {pass_}: the test's data sum to {total}, not exact in {dtype}"
+        assert total < 2.0 ** (mantissa - 2), (
+            f"{text} {pass_}: the test's data sum to {total}, not exact in {dtype}"
+        )
         assert dtype != torch.float16 or total < 65504, f"{text} {pass_}: the test's data overflow float16"
 
 
@@ -195,9 +203,10 @@ def pick(pass_: str, made: Operands) -> tuple[Tensor, Tensor]:
     return made.grad_output, made.input
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The oracle: index maps for the padding, torch's float64 correlation, torch's autograd for the other two passes.
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+# The oracle: index maps for the padding, torch's float64 correlation, torch's autograd for the other two
+# passes.
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -254,12 +263,14 @@ def expected(text: str, dtype: torch.dtype, pass_: str, with_bias: bool = False)
     return result.to(dtype)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Calling the operators.
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
-def run(pass_: str, a: Tensor, b: Tensor, p: _C.Problem, algorithm: str = "", bias: Tensor | None = None) -> Tensor:
+def run(
+    pass_: str, a: Tensor, b: Tensor, p: _C.Problem, algorithm: str = "", bias: Tensor | None = None
+) -> Tensor:
     ops = torch.ops.pyconv
     if pass_ == "forward":
         return ops.conv2d(a, b, bias, *parameters(p), algorithm)
@@ -269,7 +280,9 @@ def run(pass_: str, a: Tensor, b: Tensor, p: _C.Problem, algorithm: str = "", bi
 
 
 def in_layout(tensor: Tensor, layout: str) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last if layout == "nhwc" else torch.contiguous_format)
+    return tensor.contiguous(
+        memory_format=torch.channels_last if layout == "nhwc" else torch.contiguous_format
+    )
 
 
 @functools.cache
@@ -281,12 +294,14 @@ def plan(text: str, dtype: torch.dtype, pass_: str, layout: str = "nchw", device
     return _plan(text, dtype, pass_, layout, device, _C.isa())
 
 
-def supported(text: str, dtype: torch.dtype, pass_: str, layout: str = "nchw", device: str = "cpu") -> list[str]:
+def supported(
+    text: str, dtype: torch.dtype, pass_: str, layout: str = "nchw", device: str = "cpu"
+) -> list[str]:
     return [row["name"] for row in plan(text, dtype, pass_, layout, device) if not row["refusal"]]
 
 
 def difference(got: Tensor, want: Tensor) -> str:
-    """Empty if sizes, dtypes and every element agree (NaN with NaN, -0 with 0); else where they first don't."""
+    """Empty if sizes, dtypes and all elements agree (NaN with NaN, -0 with 0); else where they first don't."""
     if got.dtype != want.dtype or got.shape != want.shape:
         return f"got {got.dtype} {tuple(got.shape)}, expected {want.dtype} {tuple(want.shape)}"
     got, want = got.cpu(), want.cpu()
@@ -301,7 +316,13 @@ def difference(got: Tensor, want: Tensor) -> str:
 
 
 def check_exact(
-    text: str, dtype: torch.dtype, pass_: str, layout: str, algorithm: str = "", device: str = "cpu", bias: bool = False
+    text: str,
+    dtype: torch.dtype,
+    pass_: str,
+    layout: str,
+    algorithm: str = "",
+    device: str = "cpu",
+    bias: bool = False,
 ) -> str:
     """Empty if the pass gives the oracle's bits on the problem's data; else what differs."""
     made = operands(text, dtype)
@@ -320,14 +341,14 @@ def report(failures: list[tuple[str, str]]) -> None:
     assert not lines, f"{len(lines)} of {len(failures)} problems are wrong\n" + "\n".join(shown)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The same values behind other strides. Every variant returns a tensor; expanded ones change the values, so oracles are
-# computed on what the variant returns.
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
+# The same values behind other strides. Every variant returns a tensor; expanded ones change the values, so
+# oracles are computed on what the variant returns.
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _strided(x: Tensor) -> Tensor:
-    """Every second element along the last two dimensions of a larger buffer, which is poisoned between them."""
+    """Every second element along the last two dimensions of a larger buffer, poisoned between them."""
     n, c, h, w = x.shape
     buffer = _poisoned((n, c, 2 * h + 1, 2 * w + 1), x)
     view = buffer[:, :, 1 : 2 * h : 2, 1 : 2 * w : 2]

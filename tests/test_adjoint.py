@@ -1,4 +1,6 @@
-"""<corr(x, w), dy> = <x, grad_input(dy, w)> = <w, grad_weight(dy, x)>, on integers, with no tolerance and no oracle."""
+"""<corr(x, w), dy> = <x, grad_input(dy, w)> = <w, grad_weight(dy, x)>, on integers, with no tolerance and no
+oracle.
+"""
 
 from __future__ import annotations
 

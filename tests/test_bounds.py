@@ -1,10 +1,10 @@
 """Rounding errors on ordinary floats stay inside bounds that are derived, not chosen.
 
-A sum of K products in any order, each product and addition rounded once with unit roundoff u, differs from the exact
-sum by at most gamma(K) * corr(|x|, |w|), with gamma(K) = K u / (1 - K u) (fused multiply-adds round less often). The
-one rounding to a 16-bit result adds u' |y|. A complex product through real sums is at worst the three-multiplication
-form, whose third sum takes operands |re| + |im| with one rounding each and joins the other two sums by two more
-additions: 2 gamma(K + 4) * corr(|re| + |im|, |re| + |im|) bounds both parts.
+A sum of K products in any order, each product and addition rounded once with unit roundoff u, differs from
+the exact sum by at most gamma(K) * corr(|x|, |w|), with gamma(K) = K u / (1 - K u) (fused multiply-adds round
+less often). The one rounding to a 16-bit result adds u' |y|. A complex product through real sums is at worst
+the three-multiplication form, whose third sum takes operands |re| + |im| with one rounding each and joins the
+other two sums by two more additions: 2 gamma(K + 4) * corr(|re| + |im|, |re| + |im|) bounds both parts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from torch import Tensor
 from pyconv import _C
 
 FILES = ("tiny", "groups", "depthwise", "planes", "resnet_small", "double_backward")
-ROUNDOFF = {torch.float32: 2.0**-24, torch.float64: 2.0**-53, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
+ROUNDOFF = {
+    torch.float32: 2.0**-24,
+    torch.float64: 2.0**-53,
+    torch.bfloat16: 2.0**-8,
+    torch.float16: 2.0**-11,
+}
 # Below the normal range rounding has an absolute step instead.
 SMALLEST = {dtype: torch.finfo(dtype).smallest_normal * 2 * ROUNDOFF[dtype] for dtype in ROUNDOFF}
 
@@ -30,7 +35,11 @@ def randoms(text: str, dtype: torch.dtype) -> problems.Operands:
 
 
 def magnitudes(tensor: Tensor) -> Tensor:
-    return (tensor.real.abs().double() + tensor.imag.abs().double()) if tensor.is_complex() else tensor.abs().double()
+    return (
+        (tensor.real.abs().double() + tensor.imag.abs().double())
+        if tensor.is_complex()
+        else tensor.abs().double()
+    )
 
 
 def bound(pass_: str, made: problems.Operands, dtype: torch.dtype, p: _C.Problem, exact: Tensor) -> Tensor:

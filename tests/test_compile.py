@@ -1,4 +1,4 @@
-"""The operators inside torch's compilers and transforms: traced whole, with dynamic sizes, exported, vmapped."""
+"""Inside torch's compilers and transforms: traced whole, with dynamic sizes, exported, vmapped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def test_compile_whole_graph(layout: str, padding: int | str | tuple[int, int]) 
 
 def test_compile_with_dynamic_sizes_compiles_once() -> None:
     counter = torch._dynamo.testing.CompileCounter()
-    compiled = torch.compile(lambda x, w: pyconv.conv2d(x, w, padding=1), fullgraph=True, dynamic=True, backend=counter)
+    compiled = torch.compile(
+        lambda x, w: pyconv.conv2d(x, w, padding=1), fullgraph=True, dynamic=True, backend=counter
+    )
     w = integers(4, 3, 3, 3)
     for size in ((2, 3, 6, 7), (5, 3, 9, 8), (3, 3, 11, 4)):
         x = integers(*size)

@@ -76,7 +76,7 @@ def test_same_bits_on_every_run_and_alone(pass_: str) -> None:
 
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_runs_on_the_current_stream(pass_: str) -> None:
-    """A long kernel holds the operand back on a side stream; only a call on that stream sees it in time."""
+    """A long kernel holds the operand back on a side stream; only a call on that stream waits for it."""
     text = "n2_c16_k16_i14_f3_p1"
     p, made = problems.parse(text), problems.operands(text, torch.float32)
     a, b = (tensor.cuda() for tensor in problems.pick(pass_, made))
@@ -108,7 +108,7 @@ def test_graph_capture() -> None:
 def test_operands_on_different_devices() -> None:
     x, w = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
     for a, b in ((x.cuda(), w), (x, w.cuda())):
-        with pytest.raises(RuntimeError, match="device|should be the same"):
+        with pytest.raises(RuntimeError, match=r"device|should be the same"):
             torch.ops.pyconv.conv2d(a, b, None, [1, 1], [0] * 4, [1, 1], 1)
 
 
@@ -123,7 +123,9 @@ def test_a_device_that_is_not_current() -> None:
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_operators_run_what_the_plan_chose(pass_: str) -> None:
     for text in problems.shapes("tiny") + problems.shapes("depthwise") + problems.shapes("planes"):
-        chosen = next(row["name"] for row in problems.plan(text, torch.float32, pass_, "nchw", "cuda") if row["chosen"])
+        chosen = next(
+            row["name"] for row in problems.plan(text, torch.float32, pass_, "nchw", "cuda") if row["chosen"]
+        )
         before = _C.executed()
         assert not problems.check_exact(text, torch.float32, pass_, "nchw", device="cuda")
         ran = {row for row, count in _C.executed().items() if count > before.get(row, 0)}

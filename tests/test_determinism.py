@@ -11,8 +11,12 @@ FILES = ("resnet_small", "depthwise", "planes", "groups", "stride_dilation", "la
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64]
 
 
-def randoms(text: str, dtype: torch.dtype, n: int | None = None) -> tuple[problems._C.Problem, problems.Operands]:
-    """Floats, whose sums round, unlike the integers': every change of order shows. `n` replaces the batch size."""
+def randoms(
+    text: str, dtype: torch.dtype, n: int | None = None
+) -> tuple[problems._C.Problem, problems.Operands]:
+    """Floats, whose sums round, unlike the integers': every change of order shows. `n` replaces the batch
+    size.
+    """
     if n is not None:
         text = "_".join([f"n{n}"] + [token for token in text.split("_") if token[0] != "n"])
     p, seed = problems.parse(text, dtype), problems.generator(text)
@@ -51,7 +55,11 @@ def test_threads_and_runs(file: str, dtype: torch.dtype, pass_: str, layout: str
             want = problems.run(pass_, a, b, p, name)
             for threads in (1, 2, 3):
                 torch.set_num_threads(threads)
-                wrong = "" if same_bits(problems.run(pass_, a, b, p, name), want) else f"other bits, {threads} threads"
+                wrong = (
+                    ""
+                    if same_bits(problems.run(pass_, a, b, p, name), want)
+                    else f"other bits, {threads} threads"
+                )
                 results.append((f"{p} {dtype} {layout} {name}", wrong))
     problems.report(results)
 
@@ -59,8 +67,12 @@ def test_threads_and_runs(file: str, dtype: torch.dtype, pass_: str, layout: str
 @pytest.mark.parametrize("pass_", ["forward", "grad_input"])
 @pytest.mark.parametrize(("dtype", "layout"), CASES, ids=str)
 @pytest.mark.parametrize("file", FILES)
-def test_an_image_does_not_depend_on_its_neighbours(file: str, dtype: torch.dtype, pass_: str, layout: str) -> None:
-    """conv(batch)[i] == conv(batch[i:i+1]): what the plan chooses for a batch and for one image adds in one order."""
+def test_an_image_does_not_depend_on_its_neighbours(
+    file: str, dtype: torch.dtype, pass_: str, layout: str
+) -> None:
+    """conv(batch)[i] == conv(batch[i:i+1]): what the plan chooses for a batch and for one image adds in one
+    order.
+    """
     results = []
     for text in problems.shapes(file, dtype):
         p, made = randoms(text, dtype, n=3)
@@ -69,7 +81,9 @@ def test_an_image_does_not_depend_on_its_neighbours(file: str, dtype: torch.dtyp
         together = problems.run(pass_, a, b, p)
         for image in range(3):
             alone = problems.run(pass_, problems.in_layout(a[image : image + 1], layout), b, single)
-            wrong = "" if same_bits(together[image : image + 1], alone) else f"image {image} has other bits alone"
+            wrong = (
+                "" if same_bits(together[image : image + 1], alone) else f"image {image} has other bits alone"
+            )
             results.append((f"{p} {dtype} {layout}", wrong))
     problems.report(results)
 
@@ -85,6 +99,10 @@ def test_layouts_do_not_change_float_results_of_one_row(pass_: str) -> None:
             want = problems.run(pass_, a, b, p, name)
             for variant in ("transposed", "window", "strided", "offset"):
                 view = problems.VARIANTS[variant]
-                wrong = "" if same_bits(problems.run(pass_, view(a), view(b), p, name), want) else f"{variant} differs"
+                wrong = (
+                    ""
+                    if same_bits(problems.run(pass_, view(a), view(b), p, name), want)
+                    else f"{variant} differs"
+                )
                 results.append((f"{p} {name}", wrong))
     problems.report(results)

@@ -16,9 +16,9 @@ PLAIN = ([1, 1], [0, 0, 0, 0], [1, 1], 1)
 nan, inf = float("nan"), float("inf")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Zero sizes.
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.int64], ids=str)
@@ -48,7 +48,11 @@ def test_empty_batch_in_the_gradient_operators() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_zero_channels(dtype: torch.dtype) -> None:
     """torch gives a result without channels here; its size is torch's contract, so it is ours."""
-    x, w, b = torch.ones(2, 0, 5, 5, dtype=dtype), torch.ones(4, 0, 3, 3, dtype=dtype), torch.ones(4, dtype=dtype)
+    x, w, b = (
+        torch.ones(2, 0, 5, 5, dtype=dtype),
+        torch.ones(4, 0, 3, 3, dtype=dtype),
+        torch.ones(4, dtype=dtype),
+    )
     for bias in (None, b):
         assert pyconv.conv2d(x, w, bias).shape == F.conv2d(x, w, bias).shape
 
@@ -73,19 +77,28 @@ def test_no_rows_but_padding() -> None:
             function(torch.ones(2, 3, 0, 5), torch.ones(4, 3, 3, 3), padding=2)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Illegal arguments: torch's exception type, and the sentence names the value and the rule.
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 x4, w4 = torch.ones(2, 4, 5, 5), torch.ones(6, 4, 3, 3)
 ILLEGAL = {
-    "kernel larger than the image": (dict(input=x4, weight=torch.ones(6, 4, 7, 3)), r"\(7 x 3\).*greater than"),
+    "kernel larger than the image": (
+        dict(input=x4, weight=torch.ones(6, 4, 7, 3)),
+        r"\(7 x 3\).*greater than",
+    ),
     "kernel larger by one, stride 2": (dict(input=x4, weight=torch.ones(6, 4, 6, 3), stride=2), r"\(6 x 3\)"),
     "dilated kernel larger": (dict(input=x4, weight=w4, dilation=3), r"\(7 x 7\)"),
     "empty batch, kernel larger": (dict(input=x4[:0], weight=torch.ones(6, 4, 6, 3)), r"\(6 x 3\)"),
-    "channels": (dict(input=x4, weight=torch.ones(6, 3, 3, 3)), r"expected input\[2, 4, 5, 5\] to have 3 channels"),
+    "channels": (
+        dict(input=x4, weight=torch.ones(6, 3, 3, 3)),
+        r"expected input\[2, 4, 5, 5\] to have 3 channels",
+    ),
     "channels per group": (dict(input=x4, weight=w4, groups=2), "to have 8 channels, but got 4"),
-    "filters per group": (dict(input=x4, weight=torch.ones(5, 2, 3, 3), groups=2), "divisible by 2 at dimension 0"),
+    "filters per group": (
+        dict(input=x4, weight=torch.ones(5, 2, 3, 3), groups=2),
+        "divisible by 2 at dimension 0",
+    ),
     "bias size": (dict(input=x4, weight=w4, bias=torch.ones(5)), "1-dimensional with 6 elements"),
     "bias dimensions": (dict(input=x4, weight=w4, bias=torch.ones(6, 1)), "1-dimensional with 6 elements"),
     "weight dtype": (dict(input=x4, weight=w4.double()), "should be the same"),
@@ -125,7 +138,8 @@ def test_dtypes_without_kernels(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "padding", "rule"), [("reflect", 5, "less than"), ("circular", 6, "wrapping"), ("mirror", 1, "mirror")]
+    ("mode", "padding", "rule"),
+    [("reflect", 5, "less than"), ("circular", 6, "wrapping"), ("mirror", 1, "mirror")],
 )
 def test_padding_modes_out_of_range(mode: str, padding: int, rule: str) -> None:
     with pytest.raises((RuntimeError, ValueError), match=rule):
@@ -151,7 +165,9 @@ def test_gradient_operators_refuse_sizes_that_do_not_fit(case: str) -> None:
         ops.conv2d_grad_input(grad_output, weight, size, *PLAIN)
     assert len(str(caught.value).splitlines()[0].split()) > 3
     with pytest.raises(RuntimeError):
-        ops.conv2d_grad_weight(grad_output, torch.ones([abs(v) for v in size]), [6, 4, 3, 3 - size.count(-5)], *PLAIN)
+        ops.conv2d_grad_weight(
+            grad_output, torch.ones([abs(v) for v in size]), [6, 4, 3, 3 - size.count(-5)], *PLAIN
+        )
 
 
 @pytest.mark.parametrize(
@@ -171,11 +187,17 @@ def test_sizes_beyond_memory_are_errors() -> None:
         ops.conv2d(tiny, torch.ones(1, 1, 2, 2), None, [1, 1], [0, 0, 0, 0], [2**62, 2**62], 1)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Values.
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
-NONFINITE = ["c1_k1_i5_f3_p1", "n2_c3_k4_i6x7_f3_p1", "c4_k4_i6_f3_p1_g4", "c17_k18_i5_f3_s2_p1", "c3_k2_i6_f1"]
+NONFINITE = [
+    "c1_k1_i5_f3_p1",
+    "n2_c3_k4_i6x7_f3_p1",
+    "c4_k4_i6_f3_p1_g4",
+    "c17_k18_i5_f3_s2_p1",
+    "c3_k2_i6_f1",
+]
 
 
 def poisoned(tensor: Tensor, value: float) -> Tensor:
@@ -190,8 +212,8 @@ def poisoned(tensor: Tensor, value: float) -> Tensor:
 def test_nonfinite_values_spread_as_in_the_sum(pass_: str, operand: int, value: float) -> None:
     """Every row, with the padding's zeros counted as factors: inf * 0 is NaN, as in torch's forward.
 
-    Where torch itself has two answers (an infinite weight over the border of grad_input, by kernel) only the elements
-    that no padding reaches are compared.
+    Where torch itself has two answers (an infinite weight over the border of grad_input, by kernel) only the
+    elements that no padding reaches are compared.
     """
     results = []
     for text in NONFINITE:
@@ -225,7 +247,7 @@ def test_float16_overflows_to_infinity() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_low_precision_rounds_once(dtype: torch.dtype) -> None:
-    """Partial sums, products and the bias stay in fp32: 256 + 1 survives bfloat16's eight bits until the end."""
+    """Partial sums, products and bias stay in fp32: 256 + 1 survives bfloat16's eight bits until the end."""
     large = 256.0 if dtype == torch.bfloat16 else 2048.0
     x = torch.tensor([large, 1.0, 1.0, -large]).view(1, 4, 1, 1).to(dtype)
     w, b = torch.ones(1, 4, 1, 1).to(dtype), torch.tensor([0.5]).to(dtype)

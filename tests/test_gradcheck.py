@@ -1,7 +1,8 @@
-"""Derivatives of every order against finite differences: backward, double backward, forward mode, vmap over them.
+"""Derivatives against finite differences: backward, double backward, forward mode, vmap over them.
 
-The tiny problems compare whole Jacobians. The others compare their projections onto random vectors (gradcheck's fast
-mode), which costs two calls instead of two for each element; a wrong Jacobian passes with probability zero.
+The tiny problems compare whole Jacobians. The others compare their projections onto random vectors
+(gradcheck's fast mode), which costs two calls instead of two for each element; a wrong Jacobian passes with
+probability zero.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def test_first_derivative(dtype: torch.dtype, pass_: str, text: str) -> None:
 def test_second_derivative(dtype: torch.dtype, text: str, pass_: str) -> None:
     called, inputs = function(pass_, text, dtype)
     whole = text in TINY and dtype == torch.float64
-    assert gradgradcheck(called, inputs, check_fwd_over_rev=True, check_rev_over_rev=True, fast_mode=not whole)
+    assert gradgradcheck(
+        called, inputs, check_fwd_over_rev=True, check_rev_over_rev=True, fast_mode=not whole
+    )
 
 
 @pytest.mark.parametrize("pass_", problems.PASSES)

@@ -1,4 +1,6 @@
-"""Layouts: the output's strides follow torch's rule, inputs may have any strides, and only the output is written."""
+"""Layouts: the output's strides follow torch's rule, inputs may have any strides, and only the output is
+written.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,7 @@ def test_operands_and_their_surroundings_are_not_written(pass_: str, variant: st
 @pytest.mark.parametrize("layout", problems.LAYOUTS)
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_every_output_is_written_and_no_workspace_is_read_unwritten(pass_: str, layout: str) -> None:
-    """torch fills fresh memory with NaN (or the largest integer) here: what a kernel forgets to write shows."""
+    """torch fills fresh memory with NaN (or the largest integer): what a kernel forgets to write shows."""
     results = []
     torch.use_deterministic_algorithms(True)
     assert torch.utils.deterministic.fill_uninitialized_memory
@@ -144,13 +146,17 @@ def explain(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize("side", ["after", "before"])
 def test_operands_beside_unreadable_pages(side: str) -> None:
-    """In a process of its own: the operands end (or begin) where memory ends; a read past it would be a crash."""
+    """In a process of its own: the operands end (or begin) where memory ends; a read past it would be a
+    crash.
+    """
     done = guarded("pages", side)
     assert done.returncode == 0, explain(done)
 
 
 def test_allocations_are_intact_after_use() -> None:
-    """In a process of its own under the C library's checking allocator, which stops at a write past an allocation."""
+    """In a process of its own under the C library's checking allocator, which stops at a write past an
+    allocation.
+    """
     library = "libc_malloc_debug.so.0"
     if subprocess.run(["true"], env={"LD_PRELOAD": library}, capture_output=True).stderr:
         pytest.skip(f"this system's C library has no {library}")

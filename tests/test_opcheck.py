@@ -1,4 +1,6 @@
-"""torch's own checks of custom operators: schema, autograd registration, fakes, AOT dispatch with dynamic shapes."""
+"""torch's own checks of custom operators: schema, autograd registration, fakes, AOT dispatch with dynamic
+shapes.
+"""
 
 from __future__ import annotations
 

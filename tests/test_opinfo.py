@@ -1,4 +1,6 @@
-"""torch's own samples and error inputs for conv2d and conv_transpose2d, which ship in its wheel, against pyconv."""
+"""torch's own samples and error inputs for conv2d and conv_transpose2d, which ship in its wheel, against
+pyconv.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,18 @@ def samples(name: str, dtype: torch.dtype, requires_grad: bool) -> Iterator[Samp
 
 
 def tensors(sample: SampleInput) -> list[Tensor]:
-    return [value for value in (sample.input, *sample.args, *sample.kwargs.values()) if isinstance(value, Tensor)]
+    return [
+        value for value in (sample.input, *sample.args, *sample.kwargs.values()) if isinstance(value, Tensor)
+    ]
 
 
 def wide(sample: SampleInput, dtype: torch.dtype) -> SampleInput:
-    """The sample as torch computes it without the rounding of 16-bit sums, which differs from build to build."""
+    """The sample without torch's rounding of 16-bit sums, which differs from build to build."""
     if dtype not in (torch.bfloat16, torch.float16):
         return sample
-    values = [value.double() if isinstance(value, Tensor) else value for value in (sample.input, *sample.args)]
+    values = [
+        value.double() if isinstance(value, Tensor) else value for value in (sample.input, *sample.args)
+    ]
     return SampleInput(values[0], args=tuple(values[1:]), kwargs=sample.kwargs)
 
 
@@ -79,7 +85,9 @@ def test_gradients_of_samples(name: str, dtype: torch.dtype) -> None:
     ours, theirs = PAIRS[name]
     for sample in samples(name, dtype, requires_grad=True):
         got, want, exact = call(ours, sample), call(theirs, sample), call(theirs, wide(sample, dtype))
-        cotangent = torch.randn(got.shape, generator=problems.generator(str(got.shape)), dtype=exact.dtype).to(dtype)
+        cotangent = torch.randn(
+            got.shape, generator=problems.generator(str(got.shape)), dtype=exact.dtype
+        ).to(dtype)
         operands = tensors(sample)
         mine = torch.autograd.grad(got, operands, cotangent)
         yours = torch.autograd.grad(want, operands, cotangent)

@@ -73,8 +73,12 @@ def test_reference_loops(text: str, dtype: torch.dtype) -> None:
     options = problems.parameters(p)
     results = {
         "forward": reference.conv2d(made.input, made.weight, None, *options),
-        "grad_input": reference.conv2d_grad_input(made.grad_output, made.weight, problems.input_size(p), *options),
-        "grad_weight": reference.conv2d_grad_weight(made.grad_output, made.input, problems.weight_size(p), *options),
+        "grad_input": reference.conv2d_grad_input(
+            made.grad_output, made.weight, problems.input_size(p), *options
+        ),
+        "grad_weight": reference.conv2d_grad_weight(
+            made.grad_output, made.input, problems.weight_size(p), *options
+        ),
     }
     for pass_, got in results.items():
         assert not problems.difference(got, problems.expected(text, dtype, pass_)), pass_

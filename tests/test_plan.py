@@ -14,7 +14,12 @@ FILES = ("tiny", "edges", "groups", "depthwise", "planes", "resnet_small")
 
 
 def cases() -> list[tuple[str, torch.dtype]]:
-    return [(text, dtype) for dtype in problems.REAL_DTYPES for file in FILES for text in problems.shapes(file, dtype)]
+    return [
+        (text, dtype)
+        for dtype in problems.REAL_DTYPES
+        for file in FILES
+        for text in problems.shapes(file, dtype)
+    ]
 
 
 @pytest.mark.parametrize("layout", problems.LAYOUTS)
@@ -27,7 +32,9 @@ def test_chosen_row_is_the_cheapest_supported(pass_: str, layout: str) -> None:
         assert len(chosen) == 1, f"{what}: {len(chosen)} rows are chosen"
         offered = [row for row in rows if not row["refusal"]]
         assert chosen[0] in offered, f"{what}: the chosen row is refused"
-        assert chosen[0]["cost"] == min(row["cost"] for row in offered), f"{what}: a cheaper row was passed over"
+        assert chosen[0]["cost"] == min(row["cost"] for row in offered), (
+            f"{what}: a cheaper row was passed over"
+        )
 
 
 @pytest.mark.parametrize("pass_", problems.PASSES)
@@ -122,11 +129,15 @@ def test_a_weaker_isa_refuses_the_stronger_rows_by_name() -> None:
         ("n8_c64_k128_i56x55_f3x1_s2x1_p1x2_d1x3_g2", (8, 64, 128, 56, 55, 3, 1, 2, 1, 1, 1, 2, 2, 1, 3, 2)),
         ("c3_k4_i9_f5_p1x2x3x4", (1, 3, 4, 9, 9, 5, 5, 1, 1, 1, 2, 3, 4, 1, 1, 1)),
         ("c1_k1_i6x8_f1x2", (1, 1, 1, 6, 8, 1, 2, 1, 1, 0, 0, 0, 0, 1, 1, 1)),
-        ("c1_k1_i64_f3", (1, 1, 1, 64, 64, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1)),  # a size, not the dtype of that name
+        (
+            "c1_k1_i64_f3",
+            (1, 1, 1, 64, 64, 3, 3, 1, 1, 0, 0, 0, 0, 1, 1, 1),
+        ),  # a size, not the dtype of that name
     ],
 )
 def test_problem_string(text: str, expected: tuple[int, ...]) -> None:
-    names = "n c k h w r s stride_h stride_w pad_top pad_bottom pad_left pad_right dilation_h dilation_w groups".split()
+    sizes = ["n", "c", "k", "h", "w", "r", "s", "stride_h", "stride_w"]
+    names = [*sizes, "pad_top", "pad_bottom", "pad_left", "pad_right", "dilation_h", "dilation_w", "groups"]
     p = _C.Problem.parse(text)
     assert tuple(getattr(p, name) for name in names) == expected
     assert (p.padding_mode, p.dtype) == ("zeros", "float32")
