@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent
 SUFFIXES = (".cpp", ".cu")
 # GCC 12 warns of uninitialised values inside its own AVX-512 headers, torch's headers have unused parameters.
 COMMON = [
-    *("-O3", "-g0", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra"),
+    *("-O3", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wextra"),
     *("-Wno-unused-parameter", "-Wno-maybe-uninitialized", "-Wno-uninitialized"),
 ]
 
@@ -77,20 +77,18 @@ def sources(*folders: str, cuda: bool = False) -> list[str]:
 def extension():
     rooms = ["core", "layout", "reference", "cpu", "plan", "bindings"]
     reason = why_not_cuda()
-    kind, options = cpp_extension.CppExtension, {"cxx": COMMON}
-    macros = [("PYCONV_CUDA_REASON", f'"{reason}"')]
+    kind, options = cpp_extension.CppExtension, {"cxx": [*COMMON, f'-DPYCONV_CUDA_REASON="{reason}"']}
     if not reason:
         # torch would otherwise compile for the GPUs that it sees.
         arches = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHES)
         names = ", ".join(f'"{arch}"' for arch in re.split(r"[;, ]+", arches.strip()))
-        macros = [("PYCONV_CUDA_VERSION", f'"{nvcc_version()}"'), ("PYCONV_CUDA_ARCHES", names)]
-        kind, options = cpp_extension.CUDAExtension, {"cxx": COMMON, "nvcc": NVCC}
+        facts = [f'-DPYCONV_CUDA_VERSION="{nvcc_version()}"', f"-DPYCONV_CUDA_ARCHES={names}"]
+        kind, options = cpp_extension.CUDAExtension, {"cxx": [*COMMON, *facts], "nvcc": NVCC}
         rooms.append("cuda")
     return kind(
         "pyconv._C",
         sources(*rooms, cuda=not reason),
         include_dirs=[str(ROOT / "csrc")],
-        define_macros=macros,
         extra_compile_args=options,
         extra_link_args=["-fopenmp"],
     )
