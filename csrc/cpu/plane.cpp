@@ -89,7 +89,9 @@ PlaneBlocks plane_blocks(const Axis& y, const Axis& x, int64_t planes, int64_t c
     b.column_blocks = ceil_div(x.out, b.columns);
 
     const int64_t shared = ceil_div(y.out * planes * b.column_blocks, kUnits);
-    const int64_t most_rows = std::min(round_up(y.out, row_quantum), round_up(std::max<int64_t>(shared, 8), row_quantum));
+    // A unit reads taps - 1 rows more than it writes: fewer rows than taps would mostly pack.
+    const int64_t worthwhile = std::max<int64_t>(8, packed.tap_rows() * y.dilation / y.stride);
+    const int64_t most_rows = round_up(std::min(y.out, std::max(shared, worthwhile)), row_quantum);
     int64_t rows = row_quantum;
     while (rows < most_rows && packed.fits(rows + row_quantum, packed_columns)) rows += row_quantum;
     b.row_blocks = ceil_div(y.out, rows);
@@ -106,9 +108,11 @@ PlaneBlocks plane_blocks(const Axis& y, const Axis& x, int64_t planes, int64_t c
 PlaneScratch row_scratch(const PlaneBlocks& b, const Axis& y, const Axis& x, int64_t channels,
                          const PlaneTraits& traits) {
     PlaneScratch s;
-    s.table = s.rows + bytes_of(channels * b.slots * b.pitch, traits.compute_bytes);
+    // A vector of slack: packing stores whole vectors.
+    s.table = s.rows + bytes_of(channels * b.slots * b.pitch + traits.width, traits.compute_bytes);
     s.offsets = s.table + bytes_of(channels * b.row_span, sizeof(void*));
-    s.marks = s.offsets + bytes_of(x.taps, sizeof(int64_t));
+    s.ranges = s.offsets + bytes_of(x.taps, sizeof(int64_t));
+    s.marks = s.ranges + bytes_of(b.phases, 4 * sizeof(int64_t));
     const int64_t cases = kPlaneRows * ((kPlaneRows - 1) * b.row_stride + y.taps);
     s.total = s.marks + bytes_of(b.row_span, 1) + bytes_of(cases, 1);
     return s;

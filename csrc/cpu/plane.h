@@ -42,7 +42,7 @@ struct PlaneBlocks {
 
 // Byte offsets of the pieces of one worker's scratch memory.
 struct PlaneScratch {
-    size_t rows = 0, table = 0, offsets = 0, marks = 0;  // packed source rows and how to find them
+    size_t rows = 0, table = 0, offsets = 0, ranges = 0, marks = 0;  // packed source rows and how to find them
     size_t weights = 0;                                  // of one group (forward, grad_input)
     size_t sums = 0, gradients = 0, gradient_table = 0;  // grad_weight
     size_t total = 0;

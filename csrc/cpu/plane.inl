@@ -98,6 +98,7 @@ void plane_block(const PlaneBlock<T>& a, int64_t column, const PlaneOutput<T, S>
             }
         }
     }
+#pragma GCC unroll 4  // or the sums would go through memory
     for (int i = 0; i < kPlaneRows; ++i) {
         if (i >= out.count) break;
         S* to = out.data + i * out.row_stride;

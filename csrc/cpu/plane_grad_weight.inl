@@ -45,7 +45,7 @@ void gradient_run(const GradientRun<T>& a) {
     constexpr int W = Vec<T>::width;
     Vec<T> sum[TR][TC];
     for (int r = 0; r < TR; ++r)
-        for (int s = 0; s < TC; ++s) sum[r][s] = a.sums[r * a.tap_rows + s];
+        for (int s = 0; s < TC; ++s) sum[r][s] = Vec<T>::zero();
     for (int64_t step = 0; step < a.steps; ++step) {
         const T* row = a.source[step * a.source_pitch];
         if (!row) continue;
@@ -59,7 +59,7 @@ void gradient_run(const GradientRun<T>& a) {
             gradient_vector<TR, TC, T, false>(sum, gradient, source, j, static_cast<int>(a.columns - j));
     }
     for (int r = 0; r < TR; ++r)
-        for (int s = 0; s < TC; ++s) a.sums[r * a.tap_rows + s] = sum[r][s];
+        for (int s = 0; s < TC; ++s) a.sums[r * a.tap_rows + s] = a.sums[r * a.tap_rows + s] + sum[r][s];
 }
 
 template <int TR, class T>

@@ -19,6 +19,12 @@ PYCONV_INLINE PlaneUnit plane_unit(const PlaneBlocks& b, const Axis& y, const Ax
     return unit;
 }
 
+// dst[0, count) = 0, in whole vectors: up to a vector more may be written.
+template <class T>
+PYCONV_INLINE void clear_elements(T* dst, int64_t count) {
+    for (int64_t i = 0; i < count; i += Vec<T>::width) Vec<T>::zero().store(dst + i);
+}
+
 // dst[0, count) = src[0], src[step], src[2 * step], ...
 template <class T, class S>
 PYCONV_INLINE void copy_elements(T* dst, const S* src, int64_t step, int64_t count) {
@@ -35,6 +41,13 @@ PYCONV_INLINE void copy_elements(T* dst, const S* src, int64_t step, int64_t cou
     }
 }
 
+// One phase of the packed rows of a piece: entries [0, inside) and [outside, count) are padding, those between lie in the
+// image; the rest up to the piece's length is never stored and zero to stay finite.
+struct PhaseRange {
+    int64_t start;  // virtual column of entry 0
+    int64_t inside, outside, count;
+};
+
 template <class T, class S>
 struct PlaneRows {
     const PlaneBlocks& b;
@@ -44,15 +57,19 @@ struct PlaneRows {
     T* packed;          // [channel][slot][pitch]
     const T** table;    // [channel][virtual row of the unit]; null for a row of zeros
     int64_t* offsets;   // [tap column]: where it starts in a row
-    uint8_t* marks;     // [virtual row of the unit]: whether any tap reads it
-    int64_t marked;     // rows of the unit that marks were made for
+    PhaseRange* ranges;  // [phase]
+    uint8_t* marks;      // [virtual row of the unit]: whether any tap reads it
+    int64_t marked = -1;                         // rows of the unit that marks were made for
+    int64_t range_begin = -1, range_end = -1;    // the piece that ranges were made for
+    int64_t filled = 0;                          // entries of a phase of that piece
 
     PlaneRows(const PlaneBlocks& blocks, const Axis& y_axis, const Axis& x_axis, const View& source, int64_t count,
               const PlaneScratch& scratch, char* memory)
         : b(blocks), y(y_axis), x(x_axis), input(source), channels(count),
           packed(reinterpret_cast<T*>(memory + scratch.rows)), table(reinterpret_cast<const T**>(memory + scratch.table)),
           offsets(reinterpret_cast<int64_t*>(memory + scratch.offsets)),
-          marks(reinterpret_cast<uint8_t*>(memory + scratch.marks)), marked(-1) {
+          ranges(reinterpret_cast<PhaseRange*>(memory + scratch.ranges)),
+          marks(reinterpret_cast<uint8_t*>(memory + scratch.marks)) {
         for (int64_t tap = 0; tap < x.taps; ++tap)
             offsets[tap] = tap % b.period * b.phase_length + tap * x.dilation / x.stride;
     }
@@ -70,6 +87,7 @@ struct PlaneRows {
     void prepare(const PlaneUnit& unit, int64_t begin, int64_t end) {
         if (marked != unit.rows) mark(unit.rows);
         const bool in_place = begin >= b.direct_begin && end <= b.direct_end;
+        if (!in_place && (range_begin != begin || range_end != end)) find_ranges(begin, end);
         const int64_t span = span_of(unit.rows), first = unit.row * y.stride + y.offset;
         for (int64_t c = 0; c < channels; ++c) {
             T* free = packed + c * b.slots * b.pitch;
@@ -85,7 +103,7 @@ struct PlaneRows {
                 if (in_place) {
                     *entry = in_place_row(pixels + begin + x.offset);
                 } else {
-                    pack(free, pixels, begin, end);
+                    pack(free, pixels);
                     *entry = free;
                     free += b.pitch;
                 }
@@ -110,32 +128,42 @@ private:
         return nullptr;  // rows of a narrower type are always packed
     }
 
-    // All phases of one row for output columns [begin, end). Vectors may read up to the next multiple of their width
-    // beyond; those lanes are never stored, and zeros there keep them finite.
-    void pack(T* dst, const S* pixels, int64_t begin, int64_t end) const {
+    // Vectors may read up to the next multiple of their width beyond the piece.
+    void find_ranges(int64_t begin, int64_t end) {
         constexpr int64_t W = Vec<T>::width;
         const int64_t origin = begin * x.stride + x.offset;
         const int64_t last = (end - 1) * x.stride + (x.taps - 1) * x.dilation + x.offset;
-        const int64_t filled = (end - begin + W - 1) / W * W + (x.taps - 1) * x.dilation / x.stride;
+        filled = (end - begin + W - 1) / W * W + (x.taps - 1) * x.dilation / x.stride;
         for (int64_t k = 0; k < b.phases; ++k) {
-            const int64_t start = origin + k * x.dilation % x.stride;
-            const int64_t count = (last - start) / x.stride + 1;
-            pack_phase(dst + k * b.phase_length, pixels, start, count < filled ? count : filled, filled);
+            PhaseRange& r = ranges[k];
+            r.start = origin + k * x.dilation % x.stride;
+            r.count = (last - r.start) / x.stride + 1;
+            r.inside = r.start < 0 ? (-r.start + x.stride - 1) / x.stride : 0;
+            if (r.inside > r.count) r.inside = r.count;
+            r.outside = r.start < x.size ? (x.size - 1 - r.start) / x.stride + 1 : 0;
+            if (r.outside > r.count) r.outside = r.count;
+            if (r.outside < r.inside) r.outside = r.inside;
         }
+        range_begin = begin, range_end = end;
     }
 
-    // dst[0, count) = virtual columns start, start + x.stride, ...; dst[count, filled) = 0.
-    PYCONV_INLINE void pack_phase(T* dst, const S* pixels, int64_t start, int64_t count, int64_t filled) const {
-        int64_t inside = start < 0 ? (-start + x.stride - 1) / x.stride : 0;
-        if (inside > count) inside = count;
-        int64_t outside = start < x.size ? (x.size - 1 - start) / x.stride + 1 : 0;
-        if (outside > count) outside = count;
-        if (outside < inside) outside = inside;
-        for (int64_t u = 0; u < inside; ++u) dst[u] = padding(pixels, start + u * x.stride);
-        copy_elements(dst + inside, pixels + (start + inside * x.stride) * input.stride[3], x.stride * input.stride[3],
-                      outside - inside);
-        for (int64_t u = outside; u < count; ++u) dst[u] = padding(pixels, start + u * x.stride);
-        for (int64_t u = count; u < filled; ++u) dst[u] = T(0);
+    // All phases of one row. Phases and rows are written in ascending order: what a vector store writes beyond its end
+    // is written again by what comes next, or lies in the slack behind the last row.
+    PYCONV_INLINE void pack(T* dst, const S* pixels) const {
+        for (int64_t k = 0; k < b.phases; ++k, dst += b.phase_length) {
+            const PhaseRange& r = ranges[k];
+            const S* image = pixels + (r.start + r.inside * x.stride) * input.stride[3];
+            if (x.mode == PaddingMode::zeros) {
+                clear_elements(dst, r.inside);
+                copy_elements(dst + r.inside, image, x.stride * input.stride[3], r.outside - r.inside);
+                clear_elements(dst + r.outside, filled - r.outside);
+                continue;
+            }
+            for (int64_t u = 0; u < r.inside; ++u) dst[u] = padding(pixels, r.start + u * x.stride);
+            copy_elements(dst + r.inside, image, x.stride * input.stride[3], r.outside - r.inside);
+            for (int64_t u = r.outside; u < r.count; ++u) dst[u] = padding(pixels, r.start + u * x.stride);
+            clear_elements(dst + r.count, filled - r.count);
+        }
     }
 
     PYCONV_INLINE T padding(const S* pixels, int64_t column) const {

@@ -11,9 +11,7 @@ struct Vec {
 
     static PYCONV_INLINE Vec zero() { return all(T(0)); }
     static PYCONV_INLINE Vec all(T x) {
-        Vec result;
-        for (int i = 0; i < width; ++i) result.v[i] = x;
-        return result;
+        return {x - Lanes{}};  // exact, and one broadcast: filling lane by lane compiles to shuffles
     }
     static PYCONV_INLINE Vec load(const T* p) {
         Vec result;
