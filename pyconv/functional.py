@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from . import _load as _load  # registers the operators that are bound below
 from ._arguments import (
     PADDING_MODES,
     as_int,
@@ -22,9 +21,11 @@ from ._arguments import (
     padding_from_string,
     pair,
 )
+from ._load import _C
 
-# Bound once: `torch.ops.pyconv.conv2d` costs three attribute look-ups and an overload search a call.
-_conv2d = torch.ops.pyconv.conv2d.default
+# Two doors to one operator: torch.compile can only trace the first, the second costs a third as much.
+_traceable_conv2d = torch.ops.pyconv.conv2d.default
+_direct_conv2d = _C.conv2d
 
 
 def conv2d(
@@ -127,11 +128,12 @@ def conv2d(
     if padding_mode not in PADDING_MODES:
         check_padding_mode(padding_mode)
 
+    call = _traceable_conv2d if torch.compiler.is_compiling() else _direct_conv2d
     dimensions = input.dim()
     if dimensions == 4:
-        return _conv2d(input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
+        return call(input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
     if dimensions == 3:
-        return _conv2d(
+        return call(
             input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, padding_mode, algorithm
         ).squeeze(0)
     raise RuntimeError(

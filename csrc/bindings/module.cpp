@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 
+#include "bindings/python_call.h"
 #include "cpu/isa.h"
 #include "cpu/peak.h"
 #include "plan/plan.h"
@@ -192,6 +193,7 @@ PYBIND11_MODULE(_C, module) {
             throw py::value_error("PYCONV_ISA is " + name + ", but this CPU has " + name_of(detected_isa()));
     });
     bind_problem(module);
+    bind_calls(module);
     module.def("plan", &plan, py::arg("problem"), py::arg("pass_"), py::arg("layout") = "nchw",
                py::arg("device") = "cpu", py::arg("algorithm") = "");
     module.def("algorithms", &algorithms, py::arg("device") = "cpu");
