@@ -189,13 +189,26 @@ std::string plane_refusal(const Call& call) {
 
 double plane_cost(const Call& call, int workers, const PlaneTraits& traits) {
     const Problem& a = call.problem;
-    // Multiply-adds in nanoseconds, with the idle lanes of the last vector of a row.
-    constexpr double rate[] = {8, 30, 40};  // float32 multiply-adds a nanosecond, portable, avx2, avx512
+    const Tensors& t = call.tensors;
+    // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
+    // taps do not reach, with the idle lanes of the last vector; rows, of which every plane has its overhead; elements
+    // that cannot be moved by whole vectors; and memory.
+    constexpr double kRate[] = {20, 55, 60};
+    constexpr double kRow = 12, kElement = 0.6, kCall = 3000;
+    const double taps = static_cast<double>(a.r * a.s);
     const double lanes = static_cast<double>(round_up(a.q(), traits.width)) / static_cast<double>(a.q());
-    const double sums = a.flops() * 0.5 * lanes / (rate[static_cast<int>(traits.isa)] * 4 / traits.compute_bytes);
-    const double elements = static_cast<double>(a.input_elements() + a.output_elements());
-    const double moved = elements * static_cast<double>(size_of(a.dtype)) / 8;
-    return (3000 + (sums + moved) / workers) * 1e-9;
+    double rate = kRate[static_cast<int>(traits.isa)] * 4 / static_cast<double>(traits.compute_bytes);
+    rate *= taps / (taps + 8) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
+    const double sums = a.flops() * 0.5 * lanes / rate;
+    const double rows = static_cast<double>(a.n * (a.c * a.h + a.k * a.p())) * kRow;
+    double scattered = 0;
+    if (t.input.stride[3] != 1 || a.stride_w != 1) scattered += static_cast<double>(a.input_elements());
+    if (t.output.stride[3] != 1) scattered += static_cast<double>(a.output_elements());
+    const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
+    constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
+    const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
+    const double work = sums + rows + scattered * kElement + bytes / (bytes < kCached ? 24 : 10);
+    return (calls * kCall + work / workers) * 1e-9;
 }
 
 }  // namespace pyconv

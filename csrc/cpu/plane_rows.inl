@@ -19,10 +19,18 @@ PYCONV_INLINE PlaneUnit plane_unit(const PlaneBlocks& b, const Axis& y, const Ax
     return unit;
 }
 
-// dst[0, count) = 0, in whole vectors: up to a vector more may be written.
-template <class T>
-PYCONV_INLINE void clear_elements(T* dst, int64_t count) {
-    for (int64_t i = 0; i < count; i += Vec<T>::width) Vec<T>::zero().store(dst + i);
+// dst[0, filled) = 0 but for dst[inside, outside) = src[0], src[1], ...; up to a vector more may be written.
+template <class T, class S>
+PYCONV_INLINE void copy_padded(T* dst, const S* src, int64_t inside, int64_t outside, int64_t filled) {
+    constexpr int W = Vec<T>::width;
+    for (int64_t i = 0; i < filled; i += W) {
+        const int64_t low = inside > i ? inside - i : 0, high = outside < i + W ? outside - i : W;
+        Vec<T> v = Vec<T>::zero();
+        if (high - low == W) v = Vec<T>::load(src + (i - inside));
+        else if (low < high)
+            v = Vec<T>::load_lanes(v, src + (i + low - inside), static_cast<int>(low), static_cast<int>(high - low));
+        v.store(dst + i);
+    }
 }
 
 // dst[0, count) = src[0], src[step], src[2 * step], ...
@@ -150,19 +158,20 @@ private:
     // All phases of one row. Phases and rows are written in ascending order: what a vector store writes beyond its end
     // is written again by what comes next, or lies in the slack behind the last row.
     PYCONV_INLINE void pack(T* dst, const S* pixels) const {
+        const int64_t step = x.stride * input.stride[3];
         for (int64_t k = 0; k < b.phases; ++k, dst += b.phase_length) {
             const PhaseRange& r = ranges[k];
             const S* image = pixels + (r.start + r.inside * x.stride) * input.stride[3];
-            if (x.mode == PaddingMode::zeros) {
-                clear_elements(dst, r.inside);
-                copy_elements(dst + r.inside, image, x.stride * input.stride[3], r.outside - r.inside);
-                clear_elements(dst + r.outside, filled - r.outside);
-                continue;
+            if (step == 1) {
+                copy_padded(dst, image, r.inside, r.outside, filled);
+            } else {
+                for (int64_t u = 0; u < r.inside; ++u) dst[u] = T(0);
+                copy_elements(dst + r.inside, image, step, r.outside - r.inside);
+                for (int64_t u = r.outside; u < filled; ++u) dst[u] = T(0);
             }
+            if (x.mode == PaddingMode::zeros) continue;
             for (int64_t u = 0; u < r.inside; ++u) dst[u] = padding(pixels, r.start + u * x.stride);
-            copy_elements(dst + r.inside, image, x.stride * input.stride[3], r.outside - r.inside);
             for (int64_t u = r.outside; u < r.count; ++u) dst[u] = padding(pixels, r.start + u * x.stride);
-            clear_elements(dst + r.count, filled - r.count);
         }
     }
 
