@@ -9,12 +9,12 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kTileChannels = 128;        // side by side: a few cache lines of every pixel at once
-constexpr int64_t kRowBytes = 256 << 10;      // source rows that one output row of a tile reads: in the second level cache
-constexpr int64_t kTiles = 48;                // wanted at least, so that cores can share them evenly
-constexpr int64_t kPieceElements = 1 << 15;   // of weights packed by one tile
-constexpr int64_t kPartialBytes = 8 << 20;    // of grad_weight's partial sums, unless that leaves under 4 chunks
-constexpr size_t kScratchBytes = 256 << 20;   // beyond which a call is refused
+constexpr int64_t kTileChannels = 128;    // side by side: a few cache lines of every pixel at once
+constexpr int64_t kRowBytes = 256 << 10;  // source rows that one output row of a tile reads: in the second level cache
+constexpr int64_t kTiles = 48;            // wanted at least, so that cores can share them evenly
+constexpr int64_t kPieceElements = 1 << 15;  // of weights packed by one tile
+constexpr int64_t kPartialBytes = 8 << 20;   // of grad_weight's partial sums, unless that leaves under 4 chunks
+constexpr size_t kScratchBytes = 256 << 20;  // beyond which a call is refused
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -58,7 +58,8 @@ DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits
 DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits) {
     DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, traits);
     const int64_t chunk_bytes = a.taps() * plan.pitch * traits.compute_bytes;
-    plan.chunks = std::min(ceil_div(2 * kTiles, plan.channel_blocks), std::max<int64_t>(4, kPartialBytes / chunk_bytes));
+    plan.chunks =
+        std::min(ceil_div(2 * kTiles, plan.channel_blocks), std::max<int64_t>(4, kPartialBytes / chunk_bytes));
     plan.chunks = std::min(plan.chunks, a.n * a.y.out);
     plan.row_table = plan.weights + bytes_of(plan.chunks * a.taps() * plan.pitch, traits.compute_bytes);
     return plan;

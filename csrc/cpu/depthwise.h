@@ -19,9 +19,9 @@ struct DepthwiseTraits {
 // Blocks, and byte offsets of the pieces of the workspace; functions of the problem and of DepthwiseTraits, never of
 // the number of workers, but for `rows`, which only says where each worker's piece of that kind starts.
 struct DepthwisePlan {
-    int64_t channels = 0;        // of a tile, a multiple of the width but in the last block
+    int64_t channels = 0;  // of a tile, a multiple of the width but in the last block
     int64_t channel_blocks = 0;
-    int64_t rows = 0;            // of a tile's output (forward, grad_input)
+    int64_t rows = 0;  // of a tile's output (forward, grad_input)
     int64_t row_blocks = 0;
     int64_t pitch = 0;           // channels of all groups, rounded up to whole vectors
     int64_t chunks = 0;          // grad_weight: runs of (n, row) pairs that are summed apart, then in order

@@ -12,16 +12,16 @@
 
 template <class T, class S>
 struct DepthwiseRow {
-    const S* const* rows;  // [tap row], at channel 0; null if outside
-    const T* weights;      // [tap][pitch], at channel 0
+    const S* const* rows;    // [tap row], at channel 0; null if outside
+    const T* weights;        // [tap][pitch], at channel 0
     const int64_t* columns;  // [virtual column]
     int64_t tap_rows, tap_columns, pitch;
-    int64_t stride, dilation;    // in virtual columns
-    int64_t offset, element;     // source element of virtual column u: (u + offset) * element
-    int64_t inside, outside;     // output columns [inside, outside) have all their taps in the image
-    S* output;                   // of column 0, channel 0
-    int64_t output_stride;       // between columns
-    const S* bias;               // of channel 0, or null
+    int64_t stride, dilation;  // in virtual columns
+    int64_t offset, element;   // source element of virtual column u: (u + offset) * element
+    int64_t inside, outside;   // output columns [inside, outside) have all their taps in the image
+    S* output;                 // of column 0, channel 0
+    int64_t output_stride;     // between columns
+    const S* bias;             // of channel 0, or null
 };
 
 // Whole loads, or the first `count` lanes.
@@ -67,16 +67,20 @@ void depthwise_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, in
         }
         for (int p = 0; p < PX; ++p) {
             S* to = a.output + (j + p) * a.output_stride + channel + v * W;
-            if (Tail) sum[p][v].store_first(to, count);
-            else sum[p][v].store(to);
+            if (Tail)
+                sum[p][v].store_first(to, count);
+            else
+                sum[p][v].store(to);
         }
     }
 }
 
 template <int PX, int NV, bool Tail, class T, class S>
 PYCONV_INLINE void depthwise_pixels(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int count) {
-    if (j >= a.inside && j + PX <= a.outside) depthwise_block<PX, NV, Tail, false>(a, j, channel, count);
-    else depthwise_block<PX, NV, Tail, true>(a, j, channel, count);
+    if (j >= a.inside && j + PX <= a.outside)
+        depthwise_block<PX, NV, Tail, false>(a, j, channel, count);
+    else
+        depthwise_block<PX, NV, Tail, true>(a, j, channel, count);
 }
 
 template <int NV, bool Tail, class T, class S>
@@ -118,16 +122,26 @@ struct DepthwiseForward {
     char* memory;
 
     void operator()(int64_t tile, int worker) const {
-        const S** rows = reinterpret_cast<const S**>(memory + plan.row_table +
-                                                     plan.row_table_bytes * static_cast<size_t>(worker));
+        const S** rows =
+            reinterpret_cast<const S**>(memory + plan.row_table + plan.row_table_bytes * static_cast<size_t>(worker));
         const int64_t block = tile % plan.channel_blocks, strip = tile / plan.channel_blocks;
         const int64_t n = strip / plan.row_blocks, first = strip % plan.row_blocks * plan.rows;
         const int64_t limit = first + plan.rows < a.y.out ? first + plan.rows : a.y.out;
         DepthwiseRow<T, S> row{rows,
                                reinterpret_cast<const T*>(memory + plan.weights),
                                reinterpret_cast<const int64_t*>(memory + plan.columns),
-                               a.y.taps, a.x.taps, plan.pitch, a.x.stride, a.x.dilation, a.x.offset, a.input.stride[3],
-                               0, 0, nullptr, a.output.stride[3], static_cast<const S*>(a.bias)};
+                               a.y.taps,
+                               a.x.taps,
+                               plan.pitch,
+                               a.x.stride,
+                               a.x.dilation,
+                               a.x.offset,
+                               a.input.stride[3],
+                               0,
+                               0,
+                               nullptr,
+                               a.output.stride[3],
+                               static_cast<const S*>(a.bias)};
         columns_inside(a.x, &row.inside, &row.outside);
         for (int64_t i = first; i < limit; ++i) {
             find_rows(n, i, rows);
@@ -147,8 +161,7 @@ private:
 
     void run_channels(const DepthwiseRow<T, S>& row, int64_t channel) const {
         const int64_t limit = channel + plan.channels < a.groups ? channel + plan.channels : a.groups;
-        for (; channel + NV * W <= limit; channel += NV * W)
-            depthwise_row<NV, false>(row, a.x.out, channel, W);
+        for (; channel + NV * W <= limit; channel += NV * W) depthwise_row<NV, false>(row, a.x.out, channel, W);
         if (NV > 1 && channel + W <= limit) {
             depthwise_row<1, false>(row, a.x.out, channel, W);
             channel += W;
@@ -210,4 +223,16 @@ Status run_depthwise(const Call& call, void* workspace, Executor& executor) {
         executor.for_each(a.n * plan.row_blocks * plan.channel_blocks, DepthwiseForward<T, S>{a, plan, memory});
     }
     return {};
+}
+
+// Evaluated by the compiler: code of this region must not run where the instruction set is missing.
+template <class S>
+constexpr Algorithm depthwise_row(const char* name, DType dtype) {
+    return {name,
+            dtype,
+            PYCONV_DEPTHWISE_ISA,
+            depthwise_refusal,
+            cost_depthwise<S>,
+            workspace_depthwise<S>,
+            run_depthwise<S>};
 }

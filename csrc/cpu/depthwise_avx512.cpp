@@ -20,14 +20,10 @@
 
 namespace pyconv {
 
-const Algorithm f32_depthwise_avx512{"f32_depthwise_avx512", DType::f32, Isa::avx512, depthwise_refusal,
-    avx512::cost_depthwise<float>, avx512::workspace_depthwise<float>, avx512::run_depthwise<float>};
-const Algorithm f64_depthwise_avx512{"f64_depthwise_avx512", DType::f64, Isa::avx512, depthwise_refusal,
-    avx512::cost_depthwise<double>, avx512::workspace_depthwise<double>, avx512::run_depthwise<double>};
-const Algorithm bf16_depthwise_avx512{"bf16_depthwise_avx512", DType::bf16, Isa::avx512, depthwise_refusal,
-    avx512::cost_depthwise<bf16>, avx512::workspace_depthwise<bf16>, avx512::run_depthwise<bf16>};
-const Algorithm f16_depthwise_avx512{"f16_depthwise_avx512", DType::f16, Isa::avx512, depthwise_refusal,
-    avx512::cost_depthwise<f16>, avx512::workspace_depthwise<f16>, avx512::run_depthwise<f16>};
+const Algorithm f32_depthwise_avx512 = avx512::depthwise_row<float>("f32_depthwise_avx512", DType::f32);
+const Algorithm f64_depthwise_avx512 = avx512::depthwise_row<double>("f64_depthwise_avx512", DType::f64);
+const Algorithm bf16_depthwise_avx512 = avx512::depthwise_row<bf16>("bf16_depthwise_avx512", DType::bf16);
+const Algorithm f16_depthwise_avx512 = avx512::depthwise_row<f16>("f16_depthwise_avx512", DType::f16);
 
 }  // namespace pyconv
 

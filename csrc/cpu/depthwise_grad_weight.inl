@@ -96,9 +96,7 @@ struct DepthwiseGradient {
     const DepthwisePlan& plan;
     char* memory;
 
-    T* sums(int64_t chunk) const {
-        return reinterpret_cast<T*>(memory + plan.weights) + chunk * a.taps() * plan.pitch;
-    }
+    T* sums(int64_t chunk) const { return reinterpret_cast<T*>(memory + plan.weights) + chunk * a.taps() * plan.pitch; }
 
     void operator()(int64_t tile, int) const {
         const int64_t channel = tile % plan.channel_blocks * plan.channels, chunk = tile / plan.channel_blocks;
@@ -106,9 +104,19 @@ struct DepthwiseGradient {
         const int64_t padded = (limit + W - 1) / W * W;
         for (int64_t tap = 0; tap < a.taps(); ++tap)
             for (int64_t g = channel; g < padded; g += W) Vec<T>::zero().store(sums(chunk) + tap * plan.pitch + g);
-        DepthwiseGradientRow<T, S> row{nullptr, nullptr, reinterpret_cast<const int64_t*>(memory + plan.columns),
-                                       a.x.stride, a.x.dilation, a.x.offset, a.input.stride[3],
-                                       a.grad_output.stride[3], a.x.out, 0, 0, nullptr, plan.pitch};
+        DepthwiseGradientRow<T, S> row{nullptr,
+                                       nullptr,
+                                       reinterpret_cast<const int64_t*>(memory + plan.columns),
+                                       a.x.stride,
+                                       a.x.dilation,
+                                       a.x.offset,
+                                       a.input.stride[3],
+                                       a.grad_output.stride[3],
+                                       a.x.out,
+                                       0,
+                                       0,
+                                       nullptr,
+                                       plan.pitch};
         columns_inside(a.x, &row.inside, &row.outside);
         const int64_t pairs = a.n * a.y.out;
         for (int64_t pair = pairs * chunk / plan.chunks; pair < pairs * (chunk + 1) / plan.chunks; ++pair) {
@@ -132,8 +140,7 @@ private:
             depthwise_gradient_row<1, false>(row, a.x.taps, channel, W);
             channel += W;
         }
-        if (channel < limit)
-            depthwise_gradient_row<1, true>(row, a.x.taps, channel, static_cast<int>(limit - channel));
+        if (channel < limit) depthwise_gradient_row<1, true>(row, a.x.taps, channel, static_cast<int>(limit - channel));
     }
 };
 

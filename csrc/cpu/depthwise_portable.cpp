@@ -15,13 +15,9 @@
 
 namespace pyconv {
 
-const Algorithm f32_depthwise_portable{"f32_depthwise_portable", DType::f32, Isa::portable, depthwise_refusal,
-    portable::cost_depthwise<float>, portable::workspace_depthwise<float>, portable::run_depthwise<float>};
-const Algorithm f64_depthwise_portable{"f64_depthwise_portable", DType::f64, Isa::portable, depthwise_refusal,
-    portable::cost_depthwise<double>, portable::workspace_depthwise<double>, portable::run_depthwise<double>};
-const Algorithm bf16_depthwise_portable{"bf16_depthwise_portable", DType::bf16, Isa::portable, depthwise_refusal,
-    portable::cost_depthwise<bf16>, portable::workspace_depthwise<bf16>, portable::run_depthwise<bf16>};
-const Algorithm f16_depthwise_portable{"f16_depthwise_portable", DType::f16, Isa::portable, depthwise_refusal,
-    portable::cost_depthwise<f16>, portable::workspace_depthwise<f16>, portable::run_depthwise<f16>};
+const Algorithm f32_depthwise_portable = portable::depthwise_row<float>("f32_depthwise_portable", DType::f32);
+const Algorithm f64_depthwise_portable = portable::depthwise_row<double>("f64_depthwise_portable", DType::f64);
+const Algorithm bf16_depthwise_portable = portable::depthwise_row<bf16>("bf16_depthwise_portable", DType::bf16);
+const Algorithm f16_depthwise_portable = portable::depthwise_row<f16>("f16_depthwise_portable", DType::f16);
 
 }  // namespace pyconv

@@ -9,16 +9,16 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kMostChannels = 8;            // a group; beyond, vectors along filters serve better
-constexpr int64_t kRowBytes = 128 << 10;        // packed rows of a unit: they stay in the second level cache
-constexpr int64_t kScratchBytes = 16 << 20;     // of one worker, beyond which a call is refused
-constexpr int64_t kPartialBytes = 4 << 20;      // of grad_weight's partial sums, unless that leaves under 8 chunks
-constexpr int64_t kUnits = 48;                  // wanted at least, so that cores can share them evenly
-constexpr int64_t kDirectTapRows = 5;           // more rows than this are packed, where no two share a cache set
-constexpr int64_t kDirectVectors = 8;           // narrower images are packed whole
-constexpr int64_t kDirectColumns = 4096;        // of a unit that is read in place
-constexpr int64_t kLine = 64;                   // bytes of a cache line
-constexpr double kTileMultiplyAdds = 1 << 17;   // about five microseconds, which hides handing out a tile
+constexpr int64_t kMostChannels = 8;           // a group; beyond, vectors along filters serve better
+constexpr int64_t kRowBytes = 128 << 10;       // packed rows of a unit: they stay in the second level cache
+constexpr int64_t kScratchBytes = 16 << 20;    // of one worker, beyond which a call is refused
+constexpr int64_t kPartialBytes = 4 << 20;     // of grad_weight's partial sums, unless that leaves under 8 chunks
+constexpr int64_t kUnits = 48;                 // wanted at least, so that cores can share them evenly
+constexpr int64_t kDirectTapRows = 5;          // more rows than this are packed, where no two share a cache set
+constexpr int64_t kDirectVectors = 8;          // narrower images are packed whole
+constexpr int64_t kDirectColumns = 4096;       // of a unit that is read in place
+constexpr int64_t kLine = 64;                  // bytes of a cache line
+constexpr double kTileMultiplyAdds = 1 << 17;  // about five microseconds, which hides handing out a tile
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -145,7 +145,8 @@ PlaneGradientPlan plane_gradient_plan(const WeightGradient& a, const PlaneTraits
     const bool packed = !traits.same_type || a.grad_output.stride[3] != 1;
     plan.gradient_pitch = (ceil_div(b.columns * traits.compute_bytes, kLine) | 1) * kLine / traits.compute_bytes;
     plan.scratch.gradient_table =
-        plan.scratch.gradients + (packed ? bytes_of(a.filters * b.rows * plan.gradient_pitch, traits.compute_bytes) : 0);
+        plan.scratch.gradients +
+        (packed ? bytes_of(a.filters * b.rows * plan.gradient_pitch, traits.compute_bytes) : 0);
     plan.scratch.total = plan.scratch.gradient_table + bytes_of(a.filters * b.rows, sizeof(void*));
 
     plan.units = a.n * b.units_per_plane();

@@ -14,10 +14,10 @@ constexpr int kPlaneRows = 4;
 // What the blocking needs to know of a row's types and instruction set.
 struct PlaneTraits {
     Isa isa;
-    int64_t width;            // lanes of a vector
-    int64_t vectors;          // of a register block, along the row
-    int64_t compute_bytes;    // of the type sums are made in
-    bool same_type;           // stored type is that type: rows may be read in place
+    int64_t width;          // lanes of a vector
+    int64_t vectors;        // of a register block, along the row
+    int64_t compute_bytes;  // of the type sums are made in
+    bool same_type;         // stored type is that type: rows may be read in place
 };
 
 // How the source rows of one unit of work are held. A unit is a block of output rows and columns of one plane (n,
@@ -35,7 +35,7 @@ struct PlaneBlocks {
     int64_t row_span = 0;  // virtual rows from the first to the last that a unit reads
     int64_t slots = 0;     // packed rows a channel, at most
     int64_t period = 1, phases = 1, phase_length = 0, pitch = 0;  // of a packed row, in elements
-    int64_t direct_begin = 0, direct_end = 0;  // output columns whose rows are read in place
+    int64_t direct_begin = 0, direct_end = 0;                     // output columns whose rows are read in place
 
     int64_t units_per_plane() const { return row_blocks * column_blocks; }
 };
@@ -43,8 +43,8 @@ struct PlaneBlocks {
 // Byte offsets of the pieces of one worker's scratch memory.
 struct PlaneScratch {
     size_t rows = 0, table = 0, offsets = 0, ranges = 0, marks = 0;  // packed source rows and how to find them
-    size_t weights = 0;                                  // of one group (forward, grad_input)
-    size_t sums = 0, gradients = 0, gradient_table = 0;  // grad_weight
+    size_t weights = 0;                                              // of one group (forward, grad_input)
+    size_t sums = 0, gradients = 0, gradient_table = 0;              // grad_weight
     size_t total = 0;
 };
 

@@ -59,8 +59,10 @@ template <class T, class S>
 PYCONV_INLINE void store_columns(S* to, int64_t stride, Vec<T> value, int count) {
     constexpr int W = Vec<T>::width;
     if (stride == 1) {
-        if (count >= W) value.store(to);
-        else value.store_first(to, count);
+        if (count >= W)
+            value.store(to);
+        else
+            value.store_first(to, count);
         return;
     }
     S lanes[W];
@@ -173,8 +175,8 @@ private:
                     int64_t f, int64_t begin, int64_t end) const {
         const PlaneBlocks& b = plan.blocks;
         const int64_t filter = unit.group * a.filters + f;
-        PlaneBlock<T> block{nullptr,   b.row_span, a.y.dilation, 0,        nullptr,     rows.offsets,
-                            weights,   rows.channels, a.y.taps,  a.x.taps, b.row_stride};
+        PlaneBlock<T> block{nullptr, b.row_span,    a.y.dilation, 0,        nullptr,     rows.offsets,
+                            weights, rows.channels, a.y.taps,     a.x.taps, b.row_stride};
         PlaneOutput<T, S> out{nullptr, b.row_step * a.output.stride[2], a.output.stride[3], 0, T(0), a.bias != nullptr};
         if (a.bias) out.bias = static_cast<T>(static_cast<const S*>(a.bias)[filter]);
         S* plane = static_cast<S*>(a.output.data) + unit.n * a.output.stride[0] + filter * a.output.stride[1];
@@ -241,4 +243,10 @@ Status run_plane(const Call& call, void* workspace, Executor& executor) {
         executor.for_each(plan.tiles(), PlaneForward<T, S>{a, plan, memory});
     }
     return {};
+}
+
+// Evaluated by the compiler: code of this region must not run where the instruction set is missing.
+template <class S>
+constexpr Algorithm plane_row(const char* name, DType dtype) {
+    return {name, dtype, PYCONV_PLANE_ISA, plane_refusal, cost_plane<S>, workspace_plane<S>, run_plane<S>};
 }

@@ -20,14 +20,10 @@
 
 namespace pyconv {
 
-const Algorithm f32_plane_avx2{"f32_plane_avx2", DType::f32, Isa::avx2, plane_refusal,
-    avx2::cost_plane<float>, avx2::workspace_plane<float>, avx2::run_plane<float>};
-const Algorithm f64_plane_avx2{"f64_plane_avx2", DType::f64, Isa::avx2, plane_refusal,
-    avx2::cost_plane<double>, avx2::workspace_plane<double>, avx2::run_plane<double>};
-const Algorithm bf16_plane_avx2{"bf16_plane_avx2", DType::bf16, Isa::avx2, plane_refusal,
-    avx2::cost_plane<bf16>, avx2::workspace_plane<bf16>, avx2::run_plane<bf16>};
-const Algorithm f16_plane_avx2{"f16_plane_avx2", DType::f16, Isa::avx2, plane_refusal,
-    avx2::cost_plane<f16>, avx2::workspace_plane<f16>, avx2::run_plane<f16>};
+const Algorithm f32_plane_avx2 = avx2::plane_row<float>("f32_plane_avx2", DType::f32);
+const Algorithm f64_plane_avx2 = avx2::plane_row<double>("f64_plane_avx2", DType::f64);
+const Algorithm bf16_plane_avx2 = avx2::plane_row<bf16>("bf16_plane_avx2", DType::bf16);
+const Algorithm f16_plane_avx2 = avx2::plane_row<f16>("f16_plane_avx2", DType::f16);
 
 }  // namespace pyconv
 

@@ -17,8 +17,8 @@ constexpr int kTapColumns = PYCONV_PLANE_VECTORS > 2 ? 6 : 4;
 
 template <class T>
 struct GradientRun {
-    const T* const* source;  // row of the first step
-    int64_t source_pitch;    // between steps in `source`
+    const T* const* source;    // row of the first step
+    int64_t source_pitch;      // between steps in `source`
     const T* const* gradient;  // row that meets the first tap row at the first step; the next tap row meets one less
     int64_t gradient_pitch;    // between steps in `gradient`
     int64_t steps;
@@ -55,8 +55,7 @@ void gradient_run(const GradientRun<T>& a) {
         for (int s = 0; s < TC; ++s) source[s] = row + a.offsets[s];
         int64_t j = 0;
         for (; j + W <= a.columns; j += W) gradient_vector<TR, TC, T, true>(sum, gradient, source, j, W);
-        if (j < a.columns)
-            gradient_vector<TR, TC, T, false>(sum, gradient, source, j, static_cast<int>(a.columns - j));
+        if (j < a.columns) gradient_vector<TR, TC, T, false>(sum, gradient, source, j, static_cast<int>(a.columns - j));
     }
     for (int r = 0; r < TR; ++r)
         for (int s = 0; s < TC; ++s) a.sums[r * a.tap_rows + s] = a.sums[r * a.tap_rows + s] + sum[r][s];

@@ -15,13 +15,9 @@
 
 namespace pyconv {
 
-const Algorithm f32_plane_portable{"f32_plane_portable", DType::f32, Isa::portable, plane_refusal,
-    portable::cost_plane<float>, portable::workspace_plane<float>, portable::run_plane<float>};
-const Algorithm f64_plane_portable{"f64_plane_portable", DType::f64, Isa::portable, plane_refusal,
-    portable::cost_plane<double>, portable::workspace_plane<double>, portable::run_plane<double>};
-const Algorithm bf16_plane_portable{"bf16_plane_portable", DType::bf16, Isa::portable, plane_refusal,
-    portable::cost_plane<bf16>, portable::workspace_plane<bf16>, portable::run_plane<bf16>};
-const Algorithm f16_plane_portable{"f16_plane_portable", DType::f16, Isa::portable, plane_refusal,
-    portable::cost_plane<f16>, portable::workspace_plane<f16>, portable::run_plane<f16>};
+const Algorithm f32_plane_portable = portable::plane_row<float>("f32_plane_portable", DType::f32);
+const Algorithm f64_plane_portable = portable::plane_row<double>("f64_plane_portable", DType::f64);
+const Algorithm bf16_plane_portable = portable::plane_row<bf16>("bf16_plane_portable", DType::bf16);
+const Algorithm f16_plane_portable = portable::plane_row<f16>("f16_plane_portable", DType::f16);
 
 }  // namespace pyconv

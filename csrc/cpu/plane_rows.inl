@@ -26,7 +26,8 @@ PYCONV_INLINE void copy_padded(T* dst, const S* src, int64_t inside, int64_t out
     for (int64_t i = 0; i < filled; i += W) {
         const int64_t low = inside > i ? inside - i : 0, high = outside < i + W ? outside - i : W;
         Vec<T> v = Vec<T>::zero();
-        if (high - low == W) v = Vec<T>::load(src + (i - inside));
+        if (high - low == W)
+            v = Vec<T>::load(src + (i - inside));
         else if (low < high)
             v = Vec<T>::load_lanes(v, src + (i + low - inside), static_cast<int>(low), static_cast<int>(high - low));
         v.store(dst + i);
@@ -62,19 +63,24 @@ struct PlaneRows {
     const Axis &y, &x;
     const View& input;
     int64_t channels;
-    T* packed;          // [channel][slot][pitch]
-    const T** table;    // [channel][virtual row of the unit]; null for a row of zeros
-    int64_t* offsets;   // [tap column]: where it starts in a row
-    PhaseRange* ranges;  // [phase]
-    uint8_t* marks;      // [virtual row of the unit]: whether any tap reads it
-    int64_t marked = -1;                         // rows of the unit that marks were made for
-    int64_t range_begin = -1, range_end = -1;    // the piece that ranges were made for
-    int64_t filled = 0;                          // entries of a phase of that piece
+    T* packed;                                 // [channel][slot][pitch]
+    const T** table;                           // [channel][virtual row of the unit]; null for a row of zeros
+    int64_t* offsets;                          // [tap column]: where it starts in a row
+    PhaseRange* ranges;                        // [phase]
+    uint8_t* marks;                            // [virtual row of the unit]: whether any tap reads it
+    int64_t marked = -1;                       // rows of the unit that marks were made for
+    int64_t range_begin = -1, range_end = -1;  // the piece that ranges were made for
+    int64_t filled = 0;                        // entries of a phase of that piece
 
     PlaneRows(const PlaneBlocks& blocks, const Axis& y_axis, const Axis& x_axis, const View& source, int64_t count,
               const PlaneScratch& scratch, char* memory)
-        : b(blocks), y(y_axis), x(x_axis), input(source), channels(count),
-          packed(reinterpret_cast<T*>(memory + scratch.rows)), table(reinterpret_cast<const T**>(memory + scratch.table)),
+        : b(blocks),
+          y(y_axis),
+          x(x_axis),
+          input(source),
+          channels(count),
+          packed(reinterpret_cast<T*>(memory + scratch.rows)),
+          table(reinterpret_cast<const T**>(memory + scratch.table)),
           offsets(reinterpret_cast<int64_t*>(memory + scratch.offsets)),
           ranges(reinterpret_cast<PhaseRange*>(memory + scratch.ranges)),
           marks(reinterpret_cast<uint8_t*>(memory + scratch.marks)) {
@@ -85,8 +91,10 @@ struct PlaneRows {
     // Columns [begin, end) of the piece that starts at column `begin` of a unit that ends at `limit`.
     int64_t piece_end(int64_t begin, int64_t limit) const {
         int64_t end = limit;
-        if (begin < b.direct_begin) end = b.direct_begin;
-        else if (begin < b.direct_end) end = b.direct_end;
+        if (begin < b.direct_begin)
+            end = b.direct_begin;
+        else if (begin < b.direct_end)
+            end = b.direct_end;
         return end < limit ? end : limit;
     }
 
@@ -99,8 +107,8 @@ struct PlaneRows {
         const int64_t span = span_of(unit.rows), first = unit.row * y.stride + y.offset;
         for (int64_t c = 0; c < channels; ++c) {
             T* free = packed + c * b.slots * b.pitch;
-            const S* plane = static_cast<const S*>(input.data) +
-                             unit.n * input.stride[0] + (unit.group * channels + c) * input.stride[1];
+            const S* plane = static_cast<const S*>(input.data) + unit.n * input.stride[0] +
+                             (unit.group * channels + c) * input.stride[1];
             for (int64_t row = 0; row < span; ++row) {
                 if (!marks[row]) continue;
                 const int64_t source = y.resolve(first + row);
