@@ -160,8 +160,8 @@ def run_python(*arguments, **environment):
         capture_output=True,
         text=True,
         timeout=300,
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, **environment},
+        cwd=Path(__file__).parent,  # the source folder's pyconv has no compiled half unless it was built in place
+        env={**os.environ, "PYTHONPATH": str(Path(pyconv.__file__).parents[1]), **environment},
     )
 
 

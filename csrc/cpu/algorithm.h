@@ -17,7 +17,8 @@ struct Algorithm {
     DType dtype;
     Isa isa;  // the weakest instruction set it runs on
 
-    // Why it cannot run this call, as a sentence; empty if it can. dtype and isa have been checked before.
+    // Why it cannot run this call, as a sentence; empty if it can. dtype and isa have been checked before. Must not
+    // depend on n: an image's result does not depend on the images beside it.
     std::string (*refusal)(const Call& call);
     // Modelled seconds with this many workers. Only compared, never promised.
     double (*cost)(const Call& call, int workers);

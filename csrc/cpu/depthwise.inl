@@ -30,6 +30,16 @@ PYCONV_INLINE Vec<T> load_channels(const S* from, int count) {
     return Tail ? Vec<T>::load_first(from, count) : Vec<T>::load(from);
 }
 
+// A row of padding: its zeros are factors like any other, so that what is not finite in a weight shows.
+template <int PX, int NV, class T, class S>
+PYCONV_INLINE void blank_row(Vec<T> (&sum)[PX][NV], const DepthwiseRow<T, S>& a, const T* weights) {
+    for (int64_t tx = 0; tx < a.tap_columns; ++tx, weights += a.pitch)
+        for (int v = 0; v < NV; ++v) {
+            const Vec<T> w = Vec<T>::load(weights + v * Vec<T>::width);
+            for (int p = 0; p < PX; ++p) sum[p][v] = Vec<T>::fma(Vec<T>::zero(), w, sum[p][v]);
+        }
+}
+
 // Output columns [j, j + PX), channels [channel, channel + NV * width), or `count` of them when Tail.
 template <int PX, int NV, bool Tail, bool Edge, class T, class S>
 void depthwise_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int count) {
@@ -39,9 +49,12 @@ void depthwise_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, in
         for (int v = 0; v < NV; ++v) sum[p][v] = Vec<T>::zero();
     const int64_t pixel = a.stride * a.element;
     for (int64_t ty = 0; ty < a.tap_rows; ++ty) {
-        if (!a.rows[ty]) continue;
-        const S* row = a.rows[ty] + channel;
         const T* weights = a.weights + ty * a.tap_columns * a.pitch + channel;
+        if (!a.rows[ty]) {
+            blank_row<PX, NV>(sum, a, weights);
+            continue;
+        }
+        const S* row = a.rows[ty] + channel;
         for (int64_t tx = 0; tx < a.tap_columns; ++tx, weights += a.pitch) {
             Vec<T> w[NV];
             for (int v = 0; v < NV; ++v) w[v] = Vec<T>::load(weights + v * W);
@@ -50,13 +63,16 @@ void depthwise_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, in
             if (!Edge) source += (first + a.offset) * a.element;
             for (int p = 0; p < PX; ++p) {
                 const S* x = source + p * pixel;
+                bool blank = false;
                 if (Edge) {
                     const int64_t column = a.columns[first + p * a.stride];
-                    if (column == kOutsideColumn) continue;
-                    x = row + column;
+                    blank = column == kOutsideColumn;
+                    x = blank ? row : row + column;
                 }
-                for (int v = 0; v < NV; ++v)
-                    sum[p][v] = Vec<T>::fma(load_channels<Tail, T>(x + v * W, count), w[v], sum[p][v]);
+                for (int v = 0; v < NV; ++v) {
+                    const Vec<T> value = blank ? Vec<T>::zero() : load_channels<Tail, T>(x + v * W, count);
+                    sum[p][v] = Vec<T>::fma(value, w[v], sum[p][v]);
+                }
             }
         }
     }

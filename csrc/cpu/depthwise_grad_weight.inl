@@ -20,6 +20,7 @@ struct DepthwiseGradientRow {
     int64_t gradient_stride;                    // between columns
     int64_t count;                              // columns
     int64_t inside, outside;
+    bool blank;  // a row of padding: no column is inside, and `source` is not read
     T* sums;  // [tap column][pitch] of this tap row, at channel 0
     int64_t pitch;
 };
@@ -40,13 +41,16 @@ PYCONV_INLINE void depthwise_gradient_columns(Vec<T> (&sum)[TX][NV], const Depth
         if (!Edge) source += (first + a.offset) * a.element;
         for (int t = 0; t < TX; ++t) {
             const S* x = source + t * between;
+            bool blank = false;  // padding's zeros are factors: what is not finite in grad_output shows
             if (Edge) {
                 const int64_t column = a.columns[first + t * a.dilation];
-                if (column == kOutsideColumn) continue;
-                x = row + column;
+                blank = a.blank || column == kOutsideColumn;
+                x = blank ? row : row + column;
             }
-            for (int v = 0; v < NV; ++v)
-                sum[t][v] = Vec<T>::fma(dy[v], load_channels<Tail, T>(x + v * W, count), sum[t][v]);
+            for (int v = 0; v < NV; ++v) {
+                const Vec<T> value = blank ? Vec<T>::zero() : load_channels<Tail, T>(x + v * W, count);
+                sum[t][v] = Vec<T>::fma(dy[v], value, sum[t][v]);
+            }
         }
     }
 }
@@ -104,28 +108,22 @@ struct DepthwiseGradient {
         const int64_t padded = (limit + W - 1) / W * W;
         for (int64_t tap = 0; tap < a.taps(); ++tap)
             for (int64_t g = channel; g < padded; g += W) Vec<T>::zero().store(sums(chunk) + tap * plan.pitch + g);
-        DepthwiseGradientRow<T, S> row{nullptr,
-                                       nullptr,
-                                       reinterpret_cast<const int64_t*>(memory + plan.columns),
-                                       a.x.stride,
-                                       a.x.dilation,
-                                       a.x.offset,
-                                       a.input.stride[3],
-                                       a.grad_output.stride[3],
-                                       a.x.out,
-                                       0,
-                                       0,
-                                       nullptr,
-                                       plan.pitch};
-        columns_inside(a.x, &row.inside, &row.outside);
+        DepthwiseGradientRow<T, S> row = {};
+        row.columns = reinterpret_cast<const int64_t*>(memory + plan.columns);
+        row.stride = a.x.stride, row.dilation = a.x.dilation, row.offset = a.x.offset;
+        row.element = a.input.stride[3], row.gradient_stride = a.grad_output.stride[3];
+        row.count = a.x.out, row.pitch = plan.pitch;
+        int64_t inside = 0, outside = 0;
+        columns_inside(a.x, &inside, &outside);
         const int64_t pairs = a.n * a.y.out;
         for (int64_t pair = pairs * chunk / plan.chunks; pair < pairs * (chunk + 1) / plan.chunks; ++pair) {
             const int64_t n = pair / a.y.out, i = pair % a.y.out;
             row.gradient = static_cast<const S*>(a.grad_output.data) + a.grad_output.offset(n, 0, i, 0);
             for (int64_t ty = 0; ty < a.y.taps; ++ty) {
                 const int64_t source = a.y.at(ty, i);
-                if (source == kOutside) continue;
-                row.source = static_cast<const S*>(a.input.data) + a.input.offset(n, 0, source, 0);
+                row.blank = source == kOutside;
+                row.inside = row.blank ? 0 : inside, row.outside = row.blank ? 0 : outside;
+                row.source = static_cast<const S*>(a.input.data) + a.input.offset(n, 0, row.blank ? 0 : source, 0);
                 row.sums = sums(chunk) + ty * a.x.taps * plan.pitch;
                 run_channels(row, channel, limit);
             }

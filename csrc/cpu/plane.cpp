@@ -181,7 +181,9 @@ std::string plane_refusal(const Call& call) {
         return std::string("padding mode ") + name_of(a.padding_mode) +
                " makes grad_input fold padded rows back onto the image, which only gathering kernels of other rows do";
     const PlaneTraits widest{Isa::avx512, 64 / size_of(a.dtype), 4, a.dtype == DType::f64 ? 8 : 4, false};
-    const size_t bytes = plane_workspace(call, 1, widest);
+    Call one_image = call;  // the limit must not depend on n, which only changes how a plane is cut
+    if (call.pass != Pass::grad_weight) one_image.problem.n = 1;
+    const size_t bytes = plane_workspace(one_image, 1, widest);
     if (bytes > static_cast<size_t>(kScratchBytes))
         return "would pack rows and weights into " + std::to_string(bytes >> 20) + " MiB a worker, the limit is " +
                std::to_string(kScratchBytes >> 20);

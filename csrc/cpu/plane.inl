@@ -41,17 +41,37 @@ struct PlaneOutput {
     bool has_bias;
 };
 
-template <int First, int Last, class T, int NV>
+// A blank row is one of padding: its zeros are factors like any other, so that what is not finite in a weight shows.
+template <int First, int Last, bool Blank, class T, int NV>
 PYCONV_INLINE void plane_taps(Vec<T> (&sum)[kPlaneRows][NV], const PlaneBlock<T>& a, const T* row, const T* weights) {
     const int64_t between = a.row_stride * a.tap_columns;
     for (int64_t tap = 0; tap < a.tap_columns; ++tap) {
-        const T* source = row + a.offsets[tap];
         Vec<T> x[NV];
-        for (int v = 0; v < NV; ++v) x[v] = Vec<T>::load(source + v * Vec<T>::width);
+        for (int v = 0; v < NV; ++v)
+            x[v] = Blank ? Vec<T>::zero() : Vec<T>::load(row + a.offsets[tap] + v * Vec<T>::width);
         for (int i = First; i < Last; ++i) {
             const Vec<T> weight = Vec<T>::all(weights[tap - i * between]);
             for (int v = 0; v < NV; ++v) sum[i][v] = Vec<T>::fma(weight, x[v], sum[i][v]);
         }
+    }
+}
+
+template <bool Blank, class T, int NV>
+PYCONV_INLINE void plane_row(Vec<T> (&sum)[kPlaneRows][NV], const PlaneBlock<T>& a, int64_t step, const T* row,
+                             const T* weights) {
+    const T* w = weights + step * a.tap_columns;
+    switch (a.cases[step]) {
+        case row_case(0, 1): plane_taps<0, 1, Blank>(sum, a, row, w); break;
+        case row_case(0, 2): plane_taps<0, 2, Blank>(sum, a, row, w); break;
+        case row_case(0, 3): plane_taps<0, 3, Blank>(sum, a, row, w); break;
+        case row_case(0, 4): plane_taps<0, 4, Blank>(sum, a, row, w); break;
+        case row_case(1, 2): plane_taps<1, 2, Blank>(sum, a, row, w); break;
+        case row_case(1, 3): plane_taps<1, 3, Blank>(sum, a, row, w); break;
+        case row_case(1, 4): plane_taps<1, 4, Blank>(sum, a, row, w); break;
+        case row_case(2, 3): plane_taps<2, 3, Blank>(sum, a, row, w); break;
+        case row_case(2, 4): plane_taps<2, 4, Blank>(sum, a, row, w); break;
+        case row_case(3, 4): plane_taps<3, 4, Blank>(sum, a, row, w); break;
+        default: break;
     }
 }
 
@@ -82,22 +102,10 @@ void plane_block(const PlaneBlock<T>& a, int64_t column, const PlaneOutput<T, S>
         for (int64_t t = 0; t < a.steps; ++t) {
             if (a.cases[t] == kNoRow) continue;
             const T* row = rows[t * a.row_pitch];
-            if (!row) continue;
-            row += column;
-            const T* w = weights + t * a.tap_columns;
-            switch (a.cases[t]) {
-                case row_case(0, 1): plane_taps<0, 1>(sum, a, row, w); break;
-                case row_case(0, 2): plane_taps<0, 2>(sum, a, row, w); break;
-                case row_case(0, 3): plane_taps<0, 3>(sum, a, row, w); break;
-                case row_case(0, 4): plane_taps<0, 4>(sum, a, row, w); break;
-                case row_case(1, 2): plane_taps<1, 2>(sum, a, row, w); break;
-                case row_case(1, 3): plane_taps<1, 3>(sum, a, row, w); break;
-                case row_case(1, 4): plane_taps<1, 4>(sum, a, row, w); break;
-                case row_case(2, 3): plane_taps<2, 3>(sum, a, row, w); break;
-                case row_case(2, 4): plane_taps<2, 4>(sum, a, row, w); break;
-                case row_case(3, 4): plane_taps<3, 4>(sum, a, row, w); break;
-                default: break;
-            }
+            if (row)
+                plane_row<false>(sum, a, t, row + column, weights);
+            else
+                plane_row<true>(sum, a, t, row, weights);
         }
     }
 #pragma GCC unroll 4  // or the sums would go through memory

@@ -28,34 +28,46 @@ struct GradientRun {
     int64_t tap_rows;  // between tap rows in `sums`
 };
 
-template <int TR, int TC, class T, bool Whole>
+// A row of padding is zeros, which are factors too: what is not finite in grad_output shows.
+template <int TR, int TC, class T, bool Whole, bool Blank>
 PYCONV_INLINE void gradient_vector(Vec<T> (&sum)[TR][TC], const T* const (&gradient)[TR], const T* const (&source)[TC],
                                    int64_t j, int count) {
     Vec<T> dy[TR];
     for (int r = 0; r < TR; ++r)
         dy[r] = Whole ? Vec<T>::load(gradient[r] + j) : Vec<T>::load_first(gradient[r] + j, count);
     for (int s = 0; s < TC; ++s) {
-        const Vec<T> x = Whole ? Vec<T>::load(source[s] + j) : Vec<T>::load_first(source[s] + j, count);
+        Vec<T> x = Vec<T>::zero();
+        if (!Blank) x = Whole ? Vec<T>::load(source[s] + j) : Vec<T>::load_first(source[s] + j, count);
         for (int r = 0; r < TR; ++r) sum[r][s] = Vec<T>::fma(dy[r], x, sum[r][s]);
     }
 }
 
+template <int TR, int TC, class T, bool Blank>
+PYCONV_INLINE void gradient_columns_of(Vec<T> (&sum)[TR][TC], const T* const (&gradient)[TR],
+                                       const T* const (&source)[TC], int64_t columns) {
+    constexpr int W = Vec<T>::width;
+    int64_t j = 0;
+    for (; j + W <= columns; j += W) gradient_vector<TR, TC, T, true, Blank>(sum, gradient, source, j, W);
+    if (j < columns)
+        gradient_vector<TR, TC, T, false, Blank>(sum, gradient, source, j, static_cast<int>(columns - j));
+}
+
 template <int TR, int TC, class T>
 void gradient_run(const GradientRun<T>& a) {
-    constexpr int W = Vec<T>::width;
     Vec<T> sum[TR][TC];
     for (int r = 0; r < TR; ++r)
         for (int s = 0; s < TC; ++s) sum[r][s] = Vec<T>::zero();
     for (int64_t step = 0; step < a.steps; ++step) {
         const T* row = a.source[step * a.source_pitch];
-        if (!row) continue;
         const T* gradient[TR];
-        const T* source[TC];
+        const T* source[TC] = {};
         for (int r = 0; r < TR; ++r) gradient[r] = a.gradient[(step - r) * a.gradient_pitch];
+        if (!row) {
+            gradient_columns_of<TR, TC, T, true>(sum, gradient, source, a.columns);
+            continue;
+        }
         for (int s = 0; s < TC; ++s) source[s] = row + a.offsets[s];
-        int64_t j = 0;
-        for (; j + W <= a.columns; j += W) gradient_vector<TR, TC, T, true>(sum, gradient, source, j, W);
-        if (j < a.columns) gradient_vector<TR, TC, T, false>(sum, gradient, source, j, static_cast<int>(a.columns - j));
+        gradient_columns_of<TR, TC, T, false>(sum, gradient, source, a.columns);
     }
     for (int r = 0; r < TR; ++r)
         for (int s = 0; s < TC; ++s) a.sums[r * a.tap_rows + s] = a.sums[r * a.tap_rows + s] + sum[r][s];

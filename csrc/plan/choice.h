@@ -7,6 +7,9 @@
 //   refusal(row, call)     why it cannot run the call, as a sentence; empty if it can
 //   cost(row, call)        modelled seconds, where it is not refused
 //   workspace(row, call)   bytes, likewise
+//
+// Rows may sum in different orders, so the choice must be the same however many images a batch has: refusals do not
+// depend on n, and forward and grad_input are compared by what one image costs.
 #pragma once
 
 #include <cmath>
@@ -18,11 +21,18 @@
 
 namespace pyconv {
 
+// The call whose cost stands for `call`.
+inline Call as_compared(const Call& call) {
+    Call result = call;
+    if (call.pass != Pass::grad_weight) result.problem.n = 1;
+    return result;
+}
+
 template <class Row>
 struct PlanRowOf {
     const Row* algorithm;
     std::string refusal;  // empty if it supports the call
-    double cost;          // NaN if refused
+    double cost;          // of one image, but for grad_weight; NaN if refused
     size_t workspace;     // bytes; 0 if refused
     bool chosen;
 };
@@ -48,9 +58,10 @@ const Row* choose_from(const Table& table, const Call& call, const std::string& 
     if (!forced.empty()) return choose_forced(table, call, forced, error);
     const Row* best = nullptr;
     double least = 0;
+    const Call compared = as_compared(call);
     for (const Row* row : table.rows()) {
         if (table.skips(*row, call) || !table.refusal(*row, call).empty()) continue;
-        const double cost = table.cost(*row, call);
+        const double cost = table.cost(*row, compared);
         if (!best || cost < least) best = row, least = cost;
     }
     if (!best) *error = "no algorithm supports " + call.problem.to_string() + " (" + name_of(call.pass) + ")";
@@ -65,7 +76,7 @@ std::vector<PlanRowOf<Row>> explain_from(const Table& table, const Call& call, c
     for (const Row* row : table.rows()) {
         PlanRowOf<Row> entry{row, table.refusal(*row, call), std::nan(""), 0, row == chosen};
         if (entry.refusal.empty()) {
-            entry.cost = table.cost(*row, call);
+            entry.cost = table.cost(*row, as_compared(call));
             entry.workspace = table.workspace(*row, call);
         }
         result.push_back(std::move(entry));

@@ -14,7 +14,8 @@ struct CpuTable {
         return row.dtype != call.problem.dtype || row.isa > current_isa();
     }
     std::string refusal(const Row& row, const Call& call) const { return refusal_of(row, call); }
-    double cost(const Row& row, const Call& call) const { return row.cost(call, workers); }
+    // On one worker: the choice, and with it every bit of the result, must be the same for any number of them.
+    double cost(const Row& row, const Call& call) const { return row.cost(call, 1); }
     size_t workspace(const Row& row, const Call& call) const { return row.workspace(call, workers); }
 };
 

@@ -4,7 +4,8 @@
 // grad_input   input[n, c, y(p, r), x(q, s)] += output[n, k, p, q] * weight[k, c, r, s], over k, p, q, r, s
 // grad_weight  weight[k, c, r, s] = sum over n, p, q of output[n, k, p, q] * input[n, c, y(p, r), x(q, s)]
 //
-// with y(p, r) = p * stride - padding + r * dilation, taken into the image by the padding mode. A tile is one plane of
+// with y(p, r) = p * stride - padding + r * dilation, taken into the image by the padding mode. Zeros of the padding are
+// factors like any other (an infinite weight on them gives NaN), but there is no gradient to give them. A tile is one plane of
 // the result (one filter's channel for grad_weight). Sums run in float64 (int64 for integers) in the order written, and
 // are rounded once. Nothing here is shared with the other algorithms but the problem: an oracle must fail on its own.
 #include "reference/reference.h"
@@ -52,6 +53,11 @@ Pixel source_of(const Problem& a, int64_t p, int64_t q, int64_t r, int64_t s) {
 }
 
 template <class T>
+wide_t<T> pixel_value(const View& input, int64_t n, int64_t c, const Pixel& at) {
+    return at.inside() ? widen(static_cast<const T*>(input.data)[input.offset(n, c, at.y, at.x)]) : wide_t<T>(0);
+}
+
+template <class T>
 void forward_plane(const Call& call, int64_t tile) {
     const Problem& a = call.problem;
     const View &in = call.tensors.input, &wt = call.tensors.weight, &out = call.tensors.output;
@@ -64,9 +70,7 @@ void forward_plane(const Call& call, int64_t tile) {
             for (int64_t c = 0; c < channels; ++c)
                 for (int64_t r = 0; r < a.r; ++r)
                     for (int64_t s = 0; s < a.s; ++s) {
-                        const Pixel at = source_of(a, p, q, r, s);
-                        if (!at.inside()) continue;
-                        sum += widen(static_cast<const T*>(in.data)[in.offset(n, first_channel + c, at.y, at.x)]) *
+                        sum += pixel_value<T>(in, n, first_channel + c, source_of(a, p, q, r, s)) *
                                widen(static_cast<const T*>(wt.data)[wt.offset(k, c, r, s)]);
                     }
             static_cast<T*>(out.data)[out.offset(n, k, p, q)] = static_cast<T>(sum);
@@ -110,10 +114,8 @@ void grad_weight_channel(const Call& call, int64_t tile) {
             for (int64_t n = 0; n < a.n; ++n)
                 for (int64_t p = 0; p < a.p(); ++p)
                     for (int64_t q = 0; q < a.q(); ++q) {
-                        const Pixel at = source_of(a, p, q, r, s);
-                        if (!at.inside()) continue;
                         sum += widen(static_cast<const T*>(out.data)[out.offset(n, k, p, q)]) *
-                               widen(static_cast<const T*>(in.data)[in.offset(n, channel, at.y, at.x)]);
+                               pixel_value<T>(in, n, channel, source_of(a, p, q, r, s));
                     }
             static_cast<T*>(wt.data)[wt.offset(k, c, r, s)] = static_cast<T>(sum);
         }
