@@ -18,8 +18,12 @@ import problems
 import torch
 from torch import Tensor
 
-FILES = ("tiny", "edges", "padding_modes", "groups", "depthwise", "planes", "stride_dilation", "regressions")
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# float32 has every kind of row; the other dtypes share their index arithmetic and differ in their loads.
+FILES = {
+    torch.float32: ("tiny", "edges", "padding_modes", "groups", "depthwise", "planes", "stride_dilation"),
+    torch.float64: ("tiny", "edges"),
+    torch.bfloat16: ("tiny", "edges"),
+}
 
 
 class Fenced:
@@ -43,31 +47,29 @@ class Fenced:
         self.tensor.copy_(tensor)
 
 
-def cases() -> list[tuple[str, torch.dtype, str, str, str]]:
+def cases() -> list[tuple[str, torch.dtype, str, str]]:
     return [
-        (text, dtype, pass_, layout, name)
-        for dtype in DTYPES
-        for file in FILES
+        (text, dtype, pass_, layout)
+        for dtype, files in FILES.items()
+        for file in files
         for text in problems.shapes(file, dtype)
         for pass_ in problems.PASSES
         for layout in problems.LAYOUTS
-        for name in problems.supported(text, dtype, pass_, layout)
     ]
 
 
 def main(mode: str, side: str = "") -> None:
-    for text, dtype, pass_, layout, name in cases():
-        print(text, dtype, pass_, layout, name, flush=True)
-        a, b = (problems.in_layout(t, layout) for t in problems.pick(pass_, problems.operands(text, dtype)))
+    for text, dtype, pass_, layout in cases():
+        p, seed = problems.parse(text, dtype), problems.generator(text)
+        sizes = problems.input_size(p), problems.weight_size(p), [p.k], problems.output_size(p)
+        made = problems.Operands(*(torch.randn(size, generator=seed).to(dtype) for size in sizes))
+        a, b = (problems.in_layout(tensor, layout) for tensor in problems.pick(pass_, made))
         if mode == "pages":
             fences = [Fenced(tensor, side) for tensor in (a, b)]
             a, b = (fence.tensor for fence in fences)
-        else:
-            a, b = a.clone(), b.clone()
-        got = problems.run(pass_, a, b, problems.parse(text, dtype), name)
-        wrong = problems.difference(got, problems.expected(text, dtype, pass_))
-        if wrong:
-            sys.exit(wrong)
+        for name in problems.supported(text, dtype, pass_, layout):
+            print(p, pass_, layout, name, flush=True)
+            problems.run(pass_, a, b, p, name)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import functools
 import os
 import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,9 +126,7 @@ def generator(text: str) -> torch.Generator:
 
 
 def integers(size: list[int], dtype: torch.dtype, terms: int, seed: torch.Generator) -> Tensor:
-    """Random integers of which any `terms` products sum exactly; thinned with zeros where even {-3..3} is too
-    much.
-    """
+    """Random integers of which any `terms` products sum exactly; thinned where even -3..3 is too much."""
     if dtype.is_complex:
         real = torch.float32 if dtype == torch.complex64 else torch.float64
         return torch.complex(*(_integers(size, _RANGE[dtype], 4 * terms, seed).to(real) for _ in range(2)))
@@ -204,8 +201,7 @@ def pick(pass_: str, made: Operands) -> tuple[Tensor, Tensor]:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# The oracle: index maps for the padding, torch's float64 correlation, torch's autograd for the other two
-# passes.
+# The oracle: index maps for padding, torch's float64 correlation, torch's autograd for the other two passes.
 # ------------------------------------------------------------------------------------------------------------
 
 
@@ -301,7 +297,7 @@ def supported(
 
 
 def difference(got: Tensor, want: Tensor) -> str:
-    """Empty if sizes, dtypes and all elements agree (NaN with NaN, -0 with 0); else where they first don't."""
+    """Empty if sizes, dtypes and all elements agree (NaN with NaN, -0 with 0); else where they don't."""
     if got.dtype != want.dtype or got.shape != want.shape:
         return f"got {got.dtype} {tuple(got.shape)}, expected {want.dtype} {tuple(want.shape)}"
     got, want = got.cpu(), want.cpu()
@@ -339,70 +335,3 @@ def report(failures: list[tuple[str, str]]) -> None:
     lines = [f"  {what}: {why}" for what, why in failures if why]
     shown = lines[:20] + ([f"  and {len(lines) - 20} more"] if len(lines) > 20 else [])
     assert not lines, f"{len(lines)} of {len(failures)} problems are wrong\n" + "\n".join(shown)
-
-
-# ------------------------------------------------------------------------------------------------------------
-# The same values behind other strides. Every variant returns a tensor; expanded ones change the values, so
-# oracles are computed on what the variant returns.
-# ------------------------------------------------------------------------------------------------------------
-
-
-def _strided(x: Tensor) -> Tensor:
-    """Every second element along the last two dimensions of a larger buffer, poisoned between them."""
-    n, c, h, w = x.shape
-    buffer = _poisoned((n, c, 2 * h + 1, 2 * w + 1), x)
-    view = buffer[:, :, 1 : 2 * h : 2, 1 : 2 * w : 2]
-    view.copy_(x)
-    return view
-
-
-def _window(x: Tensor) -> Tensor:
-    """The middle of a larger poisoned image: rows are dense, their pitch and the offset are odd."""
-    n, c, h, w = x.shape
-    buffer = _poisoned((n + 1, c + 2, h + 3, w + 5), x)
-    view = buffer[1:, 1 : c + 1, 2 : h + 2, 3 : w + 3]
-    view.copy_(x)
-    return view
-
-
-def _window_channels_last(x: Tensor) -> Tensor:
-    n, c, h, w = x.shape
-    buffer = _poisoned((n + 1, c + 3, h + 3, w + 5), x).contiguous(memory_format=torch.channels_last)
-    view = buffer[1:, 2 : c + 2, 2 : h + 2, 3 : w + 3]
-    view.copy_(x)
-    return view
-
-
-def _poisoned(size: tuple[int, ...], like: Tensor) -> Tensor:
-    floating = like.dtype.is_floating_point or like.dtype.is_complex
-    return torch.full(size, float("nan") if floating else 2**40 + 1, dtype=like.dtype, device=like.device)
-
-
-def _offset(x: Tensor) -> Tensor:
-    """Contiguous, but one element off the allocation's alignment."""
-    buffer = _poisoned((x.numel() + 2,), x)
-    view = buffer[1:-1].view(x.shape)
-    view.copy_(x)
-    return view
-
-
-def _negated(x: Tensor) -> Tensor:
-    """The lazy negative bit: memory holds -x. What torch has in place of negative strides."""
-    return torch._neg_view(-x)
-
-
-VARIANTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "contiguous": lambda x: x.contiguous(),
-    "channels_last": lambda x: x.contiguous(memory_format=torch.channels_last),
-    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
-    "permuted": lambda x: x.permute(1, 3, 0, 2).contiguous().permute(2, 0, 3, 1),
-    "strided": _strided,
-    "window": _window,
-    "window_channels_last": _window_channels_last,
-    "offset": _offset,
-    "expanded_batch": lambda x: x[:1].expand_as(x),
-    "expanded_width": lambda x: x[..., :1].expand_as(x),
-    "expanded_all": lambda x: x[:1, :1, :1, :1].expand_as(x),
-    "flipped": lambda x: x.flip(2, 3),
-    "negated": _negated,
-}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from variants import VARIANTS
 
 import pyconv
 
@@ -73,7 +74,7 @@ def test_fakes_predict_sizes_and_strides(text: str, pass_: str) -> None:
     pair = problems.pick(pass_, made)
     for first in ("contiguous", "channels_last", "transposed", "expanded_batch"):
         for second in ("contiguous", "channels_last"):
-            a, b = problems.VARIANTS[first](pair[0]), problems.VARIANTS[second](pair[1])
+            a, b = VARIANTS[first](pair[0]), VARIANTS[second](pair[1])
             real = problems.run(pass_, a, b, p)
             with FakeTensorMode() as mode:
                 fake = problems.run(pass_, mode.from_tensor(a), mode.from_tensor(b), p)

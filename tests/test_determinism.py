@@ -6,6 +6,7 @@ import problems
 import pytest
 import torch
 from torch import Tensor
+from variants import VARIANTS
 
 FILES = ("resnet_small", "depthwise", "planes", "groups", "stride_dilation", "large")
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64]
@@ -14,9 +15,7 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.com
 def randoms(
     text: str, dtype: torch.dtype, n: int | None = None
 ) -> tuple[problems._C.Problem, problems.Operands]:
-    """Floats, whose sums round, unlike the integers': every change of order shows. `n` replaces the batch
-    size.
-    """
+    """Floats, whose sums round: every change of order shows. `n` replaces the batch size."""
     if n is not None:
         text = "_".join([f"n{n}"] + [token for token in text.split("_") if token[0] != "n"])
     p, seed = problems.parse(text, dtype), problems.generator(text)
@@ -70,9 +69,7 @@ def test_threads_and_runs(file: str, dtype: torch.dtype, pass_: str, layout: str
 def test_an_image_does_not_depend_on_its_neighbours(
     file: str, dtype: torch.dtype, pass_: str, layout: str
 ) -> None:
-    """conv(batch)[i] == conv(batch[i:i+1]): what the plan chooses for a batch and for one image adds in one
-    order.
-    """
+    """What the plan chooses for a batch, and for each of its images alone, adds in one order."""
     results = []
     for text in problems.shapes(file, dtype):
         p, made = randoms(text, dtype, n=3)
@@ -98,7 +95,7 @@ def test_layouts_do_not_change_float_results_of_one_row(pass_: str) -> None:
         for name in problems.supported(text, torch.float32, pass_):
             want = problems.run(pass_, a, b, p, name)
             for variant in ("transposed", "window", "strided", "offset"):
-                view = problems.VARIANTS[variant]
+                view = VARIANTS[variant]
                 wrong = (
                     ""
                     if same_bits(problems.run(pass_, view(a), view(b), p, name), want)

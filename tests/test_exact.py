@@ -47,9 +47,7 @@ def test_chosen_row(dtype: torch.dtype, pass_: str, layout: str) -> None:
 @pytest.mark.parametrize("pass_", problems.PASSES)
 @pytest.mark.parametrize("isa", _C.isas())
 def test_isa(isa: str, pass_: str) -> None:
-    """Capped to each instruction set of this machine, every dtype still has a right algorithm that keeps to
-    the cap.
-    """
+    """Capped to each instruction set, every dtype still has a right algorithm, which keeps to the cap."""
     _C.set_isa(isa)
     assert _C.isa() == isa
     beyond = set(_C.isas()[_C.isas().index(isa) + 1 :])

@@ -13,6 +13,7 @@ import problems
 import pytest
 import torch
 import torch.nn.functional as F
+from variants import VARIANTS
 
 TEXTS = (
     "n2_c4_k6_i5_f3",
@@ -34,7 +35,7 @@ def test_output_strides_are_torchs(text: str, dtype: torch.dtype) -> None:
     p, made = problems.parse(text, dtype), problems.operands(text, dtype)
     stride, padding, dilation, groups, _ = problems.parameters(p)
     for first, second in product(("contiguous", "channels_last", "transposed", "strided"), repeat=2):
-        x, w = problems.VARIANTS[first](made.input), problems.VARIANTS[second](made.weight)
+        x, w = VARIANTS[first](made.input), VARIANTS[second](made.weight)
         want = F.conv2d(x, w, None, stride, padding[::2], dilation, groups)
         got = problems.run("forward", x, w, p)
         assert got.stride() == want.stride(), f"{first} input, {second} weight"
@@ -55,8 +56,8 @@ def test_gradients_are_channels_last_if_an_operand_is(text: str, pass_: str) -> 
             assert got.is_contiguous(memory_format=memory_format), layouts
 
 
-@pytest.mark.parametrize("second", problems.VARIANTS)
-@pytest.mark.parametrize("first", problems.VARIANTS)
+@pytest.mark.parametrize("second", VARIANTS)
+@pytest.mark.parametrize("first", VARIANTS)
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_any_strides(pass_: str, first: str, second: str) -> None:
     """Every pair of variants. The views' surroundings are NaN, or huge: a read beside them would show."""
@@ -65,7 +66,7 @@ def test_any_strides(pass_: str, first: str, second: str) -> None:
         for dtype in (torch.float32, torch.int64):
             p, made = problems.parse(text, dtype), problems.operands(text, dtype)
             a, b = problems.pick(pass_, made)
-            a, b = problems.VARIANTS[first](a), problems.VARIANTS[second](b)
+            a, b = VARIANTS[first](a), VARIANTS[second](b)
             want = problems.oracle(pass_, a, b, p).to(dtype)
             for name in problems.supported(text, dtype, pass_):
                 results.append((f"{p} {name}", problems.difference(problems.run(pass_, a, b, p, name), want)))
@@ -73,12 +74,12 @@ def test_any_strides(pass_: str, first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.complex64], ids=str)
-@pytest.mark.parametrize("variant", problems.VARIANTS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_any_strides_of_other_dtypes(pass_: str, variant: str, dtype: torch.dtype) -> None:
     text = "n2_c4_k6_i5x6_f3x2_s2x1_p1x0x2x1_g2"
     p, made = problems.parse(text, dtype), problems.operands(text, dtype)
-    a, b = (problems.VARIANTS[variant](tensor) for tensor in problems.pick(pass_, made))
+    a, b = (VARIANTS[variant](tensor) for tensor in problems.pick(pass_, made))
     assert not problems.difference(problems.run(pass_, a, b, p), problems.oracle(pass_, a, b, p).to(dtype))
 
 
@@ -103,7 +104,7 @@ def test_lazy_conjugation(pass_: str) -> None:
 def test_operands_and_their_surroundings_are_not_written(pass_: str, variant: str) -> None:
     for text in problems.shapes("tiny") + problems.shapes("padding_modes") + problems.shapes("depthwise"):
         p, made = problems.parse(text, torch.int64), problems.operands(text, torch.int64)
-        a, b = (problems.VARIANTS[variant](tensor) for tensor in problems.pick(pass_, made))
+        a, b = (VARIANTS[variant](tensor) for tensor in problems.pick(pass_, made))
         whole = [t.new_empty(0).set_(t.untyped_storage()).clone() for t in (a, b)]
         problems.run(pass_, a, b, p)
         for tensor, old in zip((a, b), whole, strict=True):
@@ -146,17 +147,13 @@ def explain(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize("side", ["after", "before"])
 def test_operands_beside_unreadable_pages(side: str) -> None:
-    """In a process of its own: the operands end (or begin) where memory ends; a read past it would be a
-    crash.
-    """
+    """In a process of its own: the operands end (or begin) where readable memory does."""
     done = guarded("pages", side)
     assert done.returncode == 0, explain(done)
 
 
 def test_allocations_are_intact_after_use() -> None:
-    """In a process of its own under the C library's checking allocator, which stops at a write past an
-    allocation.
-    """
+    """In a process of its own, whose allocator stops it when something wrote past an allocation."""
     library = "libc_malloc_debug.so.0"
     if subprocess.run(["true"], env={"LD_PRELOAD": library}, capture_output=True).stderr:
         pytest.skip(f"this system's C library has no {library}")
