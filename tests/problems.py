@@ -276,9 +276,9 @@ def run(
 
 
 def in_layout(tensor: Tensor, layout: str) -> Tensor:
-    return tensor.contiguous(
-        memory_format=torch.channels_last if layout == "nhwc" else torch.contiguous_format
-    )
+    """A dense copy. `contiguous()` would leave one channel as it is, whose strides fit both layouts."""
+    memory_format = torch.channels_last if layout == "nhwc" else torch.contiguous_format
+    return torch.empty_like(tensor, memory_format=memory_format).copy_(tensor)
 
 
 @functools.cache

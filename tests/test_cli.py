@@ -160,7 +160,9 @@ def run_python(*arguments, **environment):
         capture_output=True,
         text=True,
         timeout=300,
-        cwd=Path(__file__).parent,  # the source folder's pyconv has no compiled half unless it was built in place
+        cwd=Path(
+            __file__
+        ).parent,  # the source folder's pyconv has no compiled half unless it was built in place
         env={**os.environ, "PYTHONPATH": str(Path(pyconv.__file__).parents[1]), **environment},
     )
 

@@ -161,7 +161,7 @@ Tensor bilinear_tangent(const Tensor& a, const Tensor& b, const Op& op) {
 
 Geometry geometry_of(SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, const c10::SymInt& groups,
                      string_view padding_mode, string_view algorithm) {
-    return {copy(stride),  copy(padding), copy(dilation), groups, std::string(padding_mode), std::string(algorithm)};
+    return {copy(stride), copy(padding), copy(dilation), groups, std::string(padding_mode), std::string(algorithm)};
 }
 
 // Operands as differentiation sees them: without their tangents, so that a tangent's computation is itself only
@@ -178,9 +178,8 @@ Tensor conv2d(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weigh
                                       groups, padding_mode, algorithm);
     };
     auto tangent_of = [&] {
-        Tensor t = bilinear_tangent(input, weight, [&](const Tensor& x, const Tensor& w) {
-            return geometry.conv2d(primal(x), primal(w));
-        });
+        Tensor t = bilinear_tangent(
+            input, weight, [&](const Tensor& x, const Tensor& w) { return geometry.conv2d(primal(x), primal(w)); });
         if (!has_tangent(b)) return t;
         const Tensor bias_tangent = tangent(b).view_symint({1, b.sym_size(0), 1, 1});
         if (t.defined()) return t + bias_tangent;
@@ -192,8 +191,7 @@ Tensor conv2d(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weigh
 
 Tensor conv2d_grad_input(c10::DispatchKeySet keys, const Tensor& grad_output, const Tensor& weight,
                          SymIntArrayRef input_size, SymIntArrayRef stride, SymIntArrayRef padding,
-                         SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode,
-                         string_view algorithm) {
+                         SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode, string_view algorithm) {
     const Geometry geometry = geometry_of(stride, padding, dilation, groups, padding_mode, algorithm);
     auto below = [&] {
         return grad_input_op().redispatch(keys & c10::after_autograd_keyset, grad_output, weight, input_size, stride,

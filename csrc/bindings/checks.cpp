@@ -34,8 +34,8 @@ void check_dimensions(at::IntArrayRef weight, at::IntArrayRef input) {
                 "-dimensional input for ", weight.size(), "-dimensional weight ", weight, ", but got ", input.size(),
                 "-dimensional input of size ", input, " instead");
     TORCH_CHECK(weight.size() == 4, "conv2d: weight expects 4 dimensions (K, C / groups, R, S), got size ", weight);
-    TORCH_CHECK(input.size() == 4, "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: ",
-                input);
+    TORCH_CHECK(input.size() == 4,
+                "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: ", input);
 }
 
 void check_channels(at::IntArrayRef weight, at::IntArrayRef input, int64_t groups) {
@@ -43,11 +43,10 @@ void check_channels(at::IntArrayRef weight, at::IntArrayRef input, int64_t group
                 " at dimension 0, but got weight of size ", weight, " instead");
     TORCH_CHECK(weight[0] % groups == 0, "Given groups=", groups, ", expected weight to be divisible by ", groups,
                 " at dimension 0, but got weight of size ", weight, " instead");
-    TORCH_CHECK(input[1] == weight[1] * groups, "conv2d: weight expects ", weight[1],
-                " channels per group, input has ", input[1], " / ", groups, " = ", input[1] / groups,
-                input[1] % groups ? " and a rest" : "", ". Given groups=", groups, ", weight of size ", weight,
-                ", expected input", input, " to have ", weight[1] * groups, " channels, but got ", input[1],
-                " channels instead");
+    TORCH_CHECK(input[1] == weight[1] * groups, "conv2d: weight expects ", weight[1], " channels per group, input has ",
+                input[1], " / ", groups, " = ", input[1] / groups, input[1] % groups ? " and a rest" : "",
+                ". Given groups=", groups, ", weight of size ", weight, ", expected input", input, " to have ",
+                weight[1] * groups, " channels, but got ", input[1], " channels instead");
 }
 
 void check_bias(const std::optional<at::Tensor>& bias, const at::Tensor& input, at::IntArrayRef weight) {

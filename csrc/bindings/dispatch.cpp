@@ -45,15 +45,16 @@ c10::SymInt output_extent(const c10::SymInt& size, const c10::SymInt& kernel, co
 }
 
 Tensor conv2d_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>&, SymIntArrayRef stride,
-                   SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view,
-                   string_view) {
+                   SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view, string_view) {
     check_same_dtype(input, weight);
     TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "conv2d: expects 4 dimensions, got input ", input.dim(),
                 " and weight ", weight.dim());
     TORCH_CHECK(input.sym_size(1) == weight.sym_size(1) * groups, "conv2d: weight expects ", weight.sym_size(1),
                 " channels per group, input has ", input.sym_size(1), " / ", groups);
-    const c10::SymInt p = output_extent(input.sym_size(2), weight.sym_size(2), padding[0], padding[1], stride[0], dilation[0]);
-    const c10::SymInt q = output_extent(input.sym_size(3), weight.sym_size(3), padding[2], padding[3], stride[1], dilation[1]);
+    const c10::SymInt p =
+        output_extent(input.sym_size(2), weight.sym_size(2), padding[0], padding[1], stride[0], dilation[0]);
+    const c10::SymInt q =
+        output_extent(input.sym_size(3), weight.sym_size(3), padding[2], padding[3], stride[1], dilation[1]);
     return at::empty_symint({input.sym_size(0), weight.sym_size(0), p, q},
                             input.options().memory_format(symbolic_format(input, weight)));
 }

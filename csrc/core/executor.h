@@ -16,7 +16,9 @@ public:
     template <class Body>
     void for_each(int64_t tiles, const Body& body) {
         if (tiles <= 0) return;
-        run(tiles, [](const void* context, int64_t tile, int worker) { (*static_cast<const Body*>(context))(tile, worker); },
+        run(
+            tiles,
+            [](const void* context, int64_t tile, int worker) { (*static_cast<const Body*>(context))(tile, worker); },
             &body);
     }
 

@@ -23,8 +23,8 @@ Status check_sizes(const Problem& a) {
                                ") and " + std::to_string(a.k) + " filters");
     if (a.r < 1 || a.s < 1)
         return Status::invalid("conv2d: kernel size must be at least 1 x 1, got " + pair_text(a.r, a.s));
-    for (int64_t value : {a.n, a.c, a.h, a.w, a.k, a.r, a.s, a.stride_h, a.stride_w, a.pad_top, a.pad_bottom, a.pad_left,
-                          a.pad_right, a.dilation_h, a.dilation_w})
+    for (int64_t value : {a.n, a.c, a.h, a.w, a.k, a.r, a.s, a.stride_h, a.stride_w, a.pad_top, a.pad_bottom,
+                          a.pad_left, a.pad_right, a.dilation_h, a.dilation_w})
         if (value > kLargest)
             return Status::invalid("conv2d: " + std::to_string(value) + " is too large; no size may pass 2^40");
     return {};
@@ -56,9 +56,9 @@ Status check_extents(const Problem& a) {
     const bool tall = a.r > 1 && (a.r - 1) > (kLargest / a.dilation_h);
     const bool wide = a.s > 1 && (a.s - 1) > (kLargest / a.dilation_w);
     if (tall || wide || a.dilation_h * (a.r - 1) + 1 > padded_h || a.dilation_w * (a.s - 1) + 1 > padded_w) {
-        const std::string kernel =
-            tall || wide ? pair_text(a.r, a.s) + " at dilation " + pair_text(a.dilation_h, a.dilation_w)
-                         : pair_text(a.dilation_h * (a.r - 1) + 1, a.dilation_w * (a.s - 1) + 1);
+        const std::string kernel = tall || wide
+                                       ? pair_text(a.r, a.s) + " at dilation " + pair_text(a.dilation_h, a.dilation_w)
+                                       : pair_text(a.dilation_h * (a.r - 1) + 1, a.dilation_w * (a.s - 1) + 1);
         return Status::invalid("Calculated padded input size per channel: (" + pair_text(padded_h, padded_w) +
                                "). Kernel size: (" + kernel + "). Kernel size can't be greater than actual input size");
     }
@@ -75,7 +75,8 @@ Status check_padding_mode(const Problem& a) {
             return Status::invalid(
                 "conv2d: Padding size should be less than the corresponding input dimension in reflect mode" + got);
         if (a.padding_mode == PaddingMode::circular && largest > size)
-            return Status::invalid("conv2d: Padding value causes wrapping around more than once in circular mode" + got);
+            return Status::invalid("conv2d: Padding value causes wrapping around more than once in circular mode" +
+                                   got);
         if (a.padding_mode == PaddingMode::replicate && size == 0)
             return Status::invalid("conv2d: replicate padding needs a non-empty input dimension" + got);
         return {};

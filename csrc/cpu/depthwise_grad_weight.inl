@@ -21,7 +21,7 @@ struct DepthwiseGradientRow {
     int64_t count;                              // columns
     int64_t inside, outside;
     bool blank;  // a row of padding: no column is inside, and `source` is not read
-    T* sums;  // [tap column][pitch] of this tap row, at channel 0
+    T* sums;     // [tap column][pitch] of this tap row, at channel 0
     int64_t pitch;
 };
 

@@ -32,7 +32,8 @@ struct GemmShape {
         pixel_panel = pixels_are_columns ? NR : MR;
         filter_panel = pixels_are_columns ? MR : NR;
         pixel_block = larger(1, kPixelTarget / pixel_panel) * pixel_panel;
-        filter_block = smaller(round_up(a.filters, filter_panel), larger(1, kFilterTarget / filter_panel) * filter_panel);
+        filter_block =
+            smaller(round_up(a.filters, filter_panel), larger(1, kFilterTarget / filter_panel) * filter_panel);
         filter_panels = ceil_div(a.filters, filter_panel);
         cut(a, workers);
     }
@@ -175,12 +176,13 @@ struct Gemm {
         scratch.pixels.own_offsets(a.output, scratch.out_offsets);
 
         const S* source = static_cast<const S*>(a.input.data) + group * a.channels * a.input.stride[1];
-        const T* filters = packed_filters + (group * shape.filter_panels * shape.filter_panel + first_filter) * shape.depth;
+        const T* filters =
+            packed_filters + (group * shape.filter_panels * shape.filter_panel + first_filter) * shape.depth;
         if (shape.depth == 0) fill_zero(scratch.sums, shape.sums());  // a parity class that no tap reaches
         for (int64_t begin = 0; begin < shape.depth; begin += kDepthBlock) {
             const int64_t end = smaller(shape.depth, begin + kDepthBlock);
-            (shape.pixels_are_columns ? multiply_columns : multiply_rows)(a, shape, source, filters, filter_count, begin,
-                                                                          end, scratch);
+            (shape.pixels_are_columns ? multiply_columns : multiply_rows)(a, shape, source, filters, filter_count,
+                                                                          begin, end, scratch);
         }
         const int64_t channel = group * a.filters + first_filter;
         S* out = static_cast<S*>(a.output.data) + channel * a.output.stride[1];

@@ -34,7 +34,9 @@ struct Row : GemmRow<avx2::Gemm<S, T, 6, 2>, avx2::WeightGemm<S, T, 6, 2>> {
 }  // namespace
 
 #define PYCONV_ROW(name, dtype, S, T) \
-    const Algorithm name{#name, DType::dtype, Isa::avx2, Row<S, T>::refusal, Row<S, T>::cost, Row<S, T>::workspace, Row<S, T>::run}
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx2, Row<S, T>::refusal, Row<S, T>::cost, Row<S, T>::workspace, Row<S, T>::run \
+    }
 
 PYCONV_ROW(f32_gemm_6x16_avx2, f32, float, float);
 PYCONV_ROW(f64_gemm_6x8_avx2, f64, double, double);

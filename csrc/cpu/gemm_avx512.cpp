@@ -34,7 +34,9 @@ struct Row : GemmRow<avx512::Gemm<S, T, 14, 2>, avx512::WeightGemm<S, T, 14, 2>>
 }  // namespace
 
 #define PYCONV_ROW(name, dtype, S, T) \
-    const Algorithm name{#name, DType::dtype, Isa::avx512, Row<S, T>::refusal, Row<S, T>::cost, Row<S, T>::workspace, Row<S, T>::run}
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx512, Row<S, T>::refusal, Row<S, T>::cost, Row<S, T>::workspace, Row<S, T>::run \
+    }
 
 PYCONV_ROW(f32_gemm_14x32_avx512, f32, float, float);
 PYCONV_ROW(f64_gemm_14x16_avx512, f64, double, double);

@@ -44,9 +44,8 @@ struct PixelBlock {
         for (int64_t k = begin; k < end; ++k) {
             if (i[k] != row_of) row_of = i[k], row = y.at(layer_y, ty, row_of);
             const int64_t column = row == kOutside ? kOutside : x.at(layer_x, tx, j[k]);
-            offsets[k - begin] = column == kOutside
-                                     ? kNoPixel
-                                     : n[k] * view.stride[0] + row * view.stride[2] + column * view.stride[3];
+            offsets[k - begin] =
+                column == kOutside ? kNoPixel : n[k] * view.stride[0] + row * view.stride[2] + column * view.stride[3];
         }
     }
 };

@@ -30,7 +30,9 @@ struct Row : GemmRow<portable::Gemm<S, T, 4, 2>, portable::WeightGemm<S, T, 4, 2
 }  // namespace
 
 #define PYCONV_ROW(name, dtype, S, T) \
-    const Algorithm name{#name, DType::dtype, Isa::portable, Row<S, T>::refusal, Row<S, T>::cost, Row<S, T>::workspace, Row<S, T>::run}
+    const Algorithm name { \
+        #name, DType::dtype, Isa::portable, Row<S, T>::refusal, Row<S, T>::cost, Row<S, T>::workspace, Row<S, T>::run \
+    }
 
 PYCONV_ROW(f32_gemm_4x8_portable, f32, float, float);
 PYCONV_ROW(f64_gemm_4x4_portable, f64, double, double);

@@ -19,7 +19,8 @@ struct GemmRow {
         size_t most = 0;
         const int64_t count = correlation_count(call.problem, call.pass);
         for (int64_t index = 0; index < count; ++index) {
-            const size_t bytes = Forward::workspace(correlation_at(call.problem, call.pass, call.tensors, index), workers);
+            const size_t bytes =
+                Forward::workspace(correlation_at(call.problem, call.pass, call.tensors, index), workers);
             most = bytes > most ? bytes : most;
         }
         return most;

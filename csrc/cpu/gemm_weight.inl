@@ -103,8 +103,7 @@ struct WeightGemm {
         PYCONV_INLINE void operator()(int64_t tap, int64_t first, int64_t last, int64_t column) const {
             const int64_t count = scratch.pixels.count, step = a.input.stride[1];
             int64_t* offsets = scratch.source_offsets;
-            scratch.pixels.source_offsets(a.input, a.y, a.x, 0, 0, tap / a.x.taps, tap % a.x.taps, 0, count,
-                                          offsets);
+            scratch.pixels.source_offsets(a.input, a.y, a.x, 0, 0, tap / a.x.taps, tap % a.x.taps, 0, count, offsets);
             T* target = scratch.columns + column;
             if (step == 1 && last - first > 1) {
                 for (int64_t k = 0; k < count; ++k) {
@@ -162,8 +161,8 @@ struct WeightGemm {
         T* result = partials + (chunk * a.groups * a.filters + channel) * shape.columns + first_column;
         for (int64_t f = 0; f < filters; ++f)
             for (int64_t column = 0; column < columns; column += NR)
-                copy_strided(scratch.sums + column * shape.filter_block + f * NR, 1, result + f * shape.columns + column,
-                             smaller(NR, columns - column), false);
+                copy_strided(scratch.sums + column * shape.filter_block + f * NR, 1,
+                             result + f * shape.columns + column, smaller(NR, columns - column), false);
     }
 
     static size_t workspace(const WeightGradient& a, int workers) {

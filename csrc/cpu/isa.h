@@ -13,9 +13,9 @@ enum class Isa : int { portable, avx2, avx512 };
 const char* name_of(Isa isa);
 bool parse_isa(const std::string& text, Isa* isa);
 
-Isa detected_isa();                  // the best of this CPU that the operating system saves the registers of
-Isa current_isa();                   // the best that may be used: detected_isa() until capped
-bool set_isa(Isa isa);               // false, and nothing changed, if this CPU does not have it
-std::vector<Isa> available_isas();   // weakest first
+Isa detected_isa();                 // the best of this CPU that the operating system saves the registers of
+Isa current_isa();                  // the best that may be used: detected_isa() until capped
+bool set_isa(Isa isa);              // false, and nothing changed, if this CPU does not have it
+std::vector<Isa> available_isas();  // weakest first
 
 }  // namespace pyconv

@@ -48,8 +48,7 @@ PYCONV_INLINE void gradient_columns_of(Vec<T> (&sum)[TR][TC], const T* const (&g
     constexpr int W = Vec<T>::width;
     int64_t j = 0;
     for (; j + W <= columns; j += W) gradient_vector<TR, TC, T, true, Blank>(sum, gradient, source, j, W);
-    if (j < columns)
-        gradient_vector<TR, TC, T, false, Blank>(sum, gradient, source, j, static_cast<int>(columns - j));
+    if (j < columns) gradient_vector<TR, TC, T, false, Blank>(sum, gradient, source, j, static_cast<int>(columns - j));
 }
 
 template <int TR, int TC, class T>

@@ -21,12 +21,12 @@ namespace pyconv {
 constexpr int64_t kOutside = -1;
 
 struct Axis {
-    int64_t out = 1;       // positions written
-    int64_t taps = 1;      // kernel positions
-    int64_t size = 1;      // source positions
-    int64_t stride = 1;    // gathering: source step of an output; folding: divisor
-    int64_t dilation = 1;  // source step of a tap
-    int64_t offset = 0;    // gathering: minus the padding before; folding: the padding before
+    int64_t out = 1;        // positions written
+    int64_t taps = 1;       // kernel positions
+    int64_t size = 1;       // source positions
+    int64_t stride = 1;     // gathering: source step of an output; folding: divisor
+    int64_t dilation = 1;   // source step of a tap
+    int64_t offset = 0;     // gathering: minus the padding before; folding: the padding before
     int64_t pad_after = 0;  // folding only
     int32_t layers = 1;     // 1 when gathering
     PaddingMode mode = PaddingMode::zeros;
@@ -93,8 +93,8 @@ inline Axis forward_axis(int64_t out, int64_t taps, int64_t size, int64_t stride
 }
 
 // The axis of an input gradient under a repeating padding mode: `pixels` gradients from `outputs` output gradients.
-inline Axis folding_axis(int64_t pixels, int64_t taps, int64_t outputs, int64_t stride, int64_t dilation, int64_t before,
-                         int64_t after, PaddingMode mode) {
+inline Axis folding_axis(int64_t pixels, int64_t taps, int64_t outputs, int64_t stride, int64_t dilation,
+                         int64_t before, int64_t after, PaddingMode mode) {
     Axis axis;
     axis.out = pixels, axis.taps = taps, axis.size = outputs;
     axis.stride = stride, axis.dilation = dilation, axis.offset = before, axis.pad_after = after;

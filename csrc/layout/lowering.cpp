@@ -37,7 +37,8 @@ ParityClass parity_class(int64_t first, int64_t pixels, int64_t taps, int64_t ou
     result.axis.taps = (taps - tap0 + result.tap_step - 1) / result.tap_step;
     result.axis.dilation = dilation / g;
     result.last_tap = tap0 + (result.axis.taps - 1) * result.tap_step;
-    result.axis.offset = (first + pad_before - tap0 * dilation) / stride - (result.axis.taps - 1) * result.axis.dilation;
+    result.axis.offset =
+        (first + pad_before - tap0 * dilation) / stride - (result.axis.taps - 1) * result.axis.dilation;
     return result;
 }
 

@@ -23,10 +23,10 @@ struct Correlation {
     int64_t channels = 0;  // read, a group
     int64_t filters = 0;   // written, a group
     Axis y, x;
-    View input;             // (n, channel, row, column)
-    View weight;            // (filter, channel, tap row, tap column) within a group
+    View input;   // (n, channel, row, column)
+    View weight;  // (filter, channel, tap row, tap column) within a group
     int64_t weight_group_stride = 0;
-    View output;            // (n, filter, i, j)
+    View output;  // (n, filter, i, j)
     const void* bias = nullptr;
     DType dtype = DType::f32;
 

@@ -18,9 +18,9 @@ struct View {
 
 // The tensors of one problem, whichever of them the pass writes.
 struct Tensors {
-    View input;   // (n, c, h, w); written by grad_input
-    View weight;  // (k, c / groups, r, s); written by grad_weight
-    View output;  // (n, k, p, q); written by forward, the incoming gradient of the other two
+    View input;                  // (n, c, h, w); written by grad_input
+    View weight;                 // (k, c / groups, r, s); written by grad_weight
+    View output;                 // (n, k, p, q); written by forward, the incoming gradient of the other two
     const void* bias = nullptr;  // k contiguous elements or none; forward only
 };
 

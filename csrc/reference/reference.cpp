@@ -154,10 +154,11 @@ double cost(const Call& call, int workers) { return call.problem.flops() * 0.75e
 }  // namespace
 
 const Algorithm f32_reference{"f32_reference", DType::f32, Isa::portable, refusal, cost, workspace<float>, run<float>};
-const Algorithm f64_reference{"f64_reference", DType::f64, Isa::portable, refusal, cost, workspace<double>, run<double>};
+const Algorithm f64_reference{"f64_reference",   DType::f64, Isa::portable, refusal, cost,
+                              workspace<double>, run<double>};
 const Algorithm bf16_reference{"bf16_reference", DType::bf16, Isa::portable, refusal, cost, workspace<bf16>, run<bf16>};
 const Algorithm f16_reference{"f16_reference", DType::f16, Isa::portable, refusal, cost, workspace<f16>, run<f16>};
-const Algorithm i64_reference{"i64_reference", DType::i64,        Isa::portable,   refusal,
-                              cost,            workspace<int64_t>, run<int64_t>};
+const Algorithm i64_reference{"i64_reference",    DType::i64,  Isa::portable, refusal, cost,
+                              workspace<int64_t>, run<int64_t>};
 
 }  // namespace pyconv

@@ -36,6 +36,6 @@ struct TileCalls {
 
 template <int MR, int NV>
 test::IsaTable isa_table() {
-    return {VecCalls<float, float>::table(),  VecCalls<bf16, float>::table(),     VecCalls<f16, float>::table(),
+    return {VecCalls<float, float>::table(),   VecCalls<bf16, float>::table(),    VecCalls<f16, float>::table(),
             VecCalls<double, double>::table(), TileCalls<float, MR, NV>::table(), TileCalls<double, MR, NV>::table()};
 }

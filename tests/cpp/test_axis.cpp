@@ -46,8 +46,8 @@ void test_line(const Line& a) {
     const Axis forward = forward_axis(outputs, a.taps, a.size, a.stride, a.dilation, a.before, a.mode);
     CHECK(!forward.fold && forward.layers == 1);
     // uses[tap][pixel]: outputs that read the pixel with that tap
-    std::vector<std::vector<std::vector<int64_t>>> uses(
-        static_cast<size_t>(a.taps), std::vector<std::vector<int64_t>>(static_cast<size_t>(a.size)));
+    std::vector<std::vector<std::vector<int64_t>>> uses(static_cast<size_t>(a.taps),
+                                                        std::vector<std::vector<int64_t>>(static_cast<size_t>(a.size)));
     for (int64_t i = 0; i < outputs; ++i)
         for (int64_t tap = 0; tap < a.taps; ++tap) {
             const int64_t expected = shown[static_cast<size_t>(i * a.stride + tap * a.dilation)];
@@ -63,8 +63,8 @@ void test_line(const Line& a) {
             for (int32_t layer = 0; layer < back.layers; ++layer)
                 if (const int64_t i = back.at(layer, tap, pixel); i != kOutside) found.push_back(i);
             std::sort(found.begin(), found.end());
-            CHECK(found == uses[static_cast<size_t>(tap)][static_cast<size_t>(pixel)], a.text(), ", tap ", tap, ", pixel ",
-                  pixel);
+            CHECK(found == uses[static_cast<size_t>(tap)][static_cast<size_t>(pixel)], a.text(), ", tap ", tap,
+                  ", pixel ", pixel);
         }
 }
 

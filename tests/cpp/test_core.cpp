@@ -46,25 +46,25 @@ void refused(const char* words, const std::function<void(Problem*)>& change,
 }
 
 void test_sizes_and_parameters() {
-    for (int64_t Problem::*size : {&Problem::n, &Problem::c, &Problem::h, &Problem::w, &Problem::k})
+    for (int64_t Problem::* size : {&Problem::n, &Problem::c, &Problem::h, &Problem::w, &Problem::k})
         refused("must not be negative", [=](Problem* a) { a->*size = -1; });
-    for (int64_t Problem::*size : {&Problem::r, &Problem::s})
+    for (int64_t Problem::* size : {&Problem::r, &Problem::s})
         for (int64_t value : {int64_t{0}, int64_t{-2}})
             refused("kernel size must be at least 1 x 1", [=](Problem* a) { a->*size = value; });
-    for (int64_t Problem::*size :
+    for (int64_t Problem::* size :
          {&Problem::n, &Problem::c, &Problem::h, &Problem::w, &Problem::k, &Problem::r, &Problem::s, &Problem::stride_h,
           &Problem::stride_w, &Problem::pad_top, &Problem::pad_bottom, &Problem::pad_left, &Problem::pad_right,
           &Problem::dilation_h, &Problem::dilation_w})
         for (int64_t value : {(int64_t{1} << 40) + 1, std::numeric_limits<int64_t>::max()})
             refused("too large", [=](Problem* a) { a->*size = value; });
     for (int64_t value : {0, -1}) {
-        for (int64_t Problem::*stride : {&Problem::stride_h, &Problem::stride_w})
+        for (int64_t Problem::* stride : {&Problem::stride_h, &Problem::stride_w})
             refused("non-positive stride", [=](Problem* a) { a->*stride = value; });
-        for (int64_t Problem::*dilation : {&Problem::dilation_h, &Problem::dilation_w})
+        for (int64_t Problem::* dilation : {&Problem::dilation_h, &Problem::dilation_w})
             refused("dilation should be greater than zero", [=](Problem* a) { a->*dilation = value; });
         refused("non-positive groups", [=](Problem* a) { a->groups = value; });
     }
-    for (int64_t Problem::*pad : {&Problem::pad_top, &Problem::pad_bottom, &Problem::pad_left, &Problem::pad_right})
+    for (int64_t Problem::* pad : {&Problem::pad_top, &Problem::pad_bottom, &Problem::pad_left, &Problem::pad_right})
         refused("negative padding", [=](Problem* a) { a->*pad = -1; });
     refused("input channels must be divisible by groups, got 5", [](Problem* a) { a->c = 5; });
     refused("output channels must be divisible by groups, got 7", [](Problem* a) { a->k = 7; });
@@ -138,14 +138,43 @@ void test_text() {
     CHECK_EQ(parsed("f64_circular_c1_k1_i5_f2").to_string(), "n1_c1_k1_i5x5_f2x2_s1_p0_d1_g1_circular_f64");
     // The words for float types are not kernel sizes; 16 x 16 needs both numbers.
     CHECK_EQ(parsed("c1_k1_i50_f16x16_f32").to_string(), "n1_c1_k1_i50x50_f16x16_s1_p0_d1_g1");
-    for (const char* text : {"", "_", "c1", "c1_k1_i5", "c1_k1_f3", "c1_i5_f3", "k1_i5_f3", "c1_k1_i50_f32",
-                             "c1_k1_i5_f3_", "_c1_k1_i5_f3", "c1__k1_i5_f3", "c1_k1_i5_f3 ", " c1_k1_i5_f3",
-                             "c_k1_i5_f3", "c-1_k1_i5_f3", "c+1_k1_i5_f3", "c1.5_k1_i5_f3", "c1x1_k1_i5_f3",
-                             "c1_k1_i5x_f3", "c1_k1_ix5_f3", "c1_k1_i5x5x5_f3", "c1_k1_i5xx5_f3", "c1_k1_i5_f3_p1x1x1",
-                             "c1_k1_i5_f3_p1x1x1x1x1", "c1_k1_i5_f3_s1x1x1", "c1_k1_i5_f3_g1x1", "c1_k1_i5_f3_n1x1",
-                             "c1_c1_k1_i5_f3", "c1_k1_i5_f3_f3", "c1_k1_i5_f3_z1", "c1_k1_i5_f3_mirror",
-                             "c1_k1_i5_f3_f128", "C1_K1_I5_F3", "c1_k1_i5_f3_reflect_circular", "c1_k1_i5_f3_f64_f64",
-                             "c9999999999999999999_k1_i5_f3", "c99999999999999999999_k1_i5_f3"}) {
+    for (const char* text : {"",
+                             "_",
+                             "c1",
+                             "c1_k1_i5",
+                             "c1_k1_f3",
+                             "c1_i5_f3",
+                             "k1_i5_f3",
+                             "c1_k1_i50_f32",
+                             "c1_k1_i5_f3_",
+                             "_c1_k1_i5_f3",
+                             "c1__k1_i5_f3",
+                             "c1_k1_i5_f3 ",
+                             " c1_k1_i5_f3",
+                             "c_k1_i5_f3",
+                             "c-1_k1_i5_f3",
+                             "c+1_k1_i5_f3",
+                             "c1.5_k1_i5_f3",
+                             "c1x1_k1_i5_f3",
+                             "c1_k1_i5x_f3",
+                             "c1_k1_ix5_f3",
+                             "c1_k1_i5x5x5_f3",
+                             "c1_k1_i5xx5_f3",
+                             "c1_k1_i5_f3_p1x1x1",
+                             "c1_k1_i5_f3_p1x1x1x1x1",
+                             "c1_k1_i5_f3_s1x1x1",
+                             "c1_k1_i5_f3_g1x1",
+                             "c1_k1_i5_f3_n1x1",
+                             "c1_c1_k1_i5_f3",
+                             "c1_k1_i5_f3_f3",
+                             "c1_k1_i5_f3_z1",
+                             "c1_k1_i5_f3_mirror",
+                             "c1_k1_i5_f3_f128",
+                             "C1_K1_I5_F3",
+                             "c1_k1_i5_f3_reflect_circular",
+                             "c1_k1_i5_f3_f64_f64",
+                             "c9999999999999999999_k1_i5_f3",
+                             "c99999999999999999999_k1_i5_f3"}) {
         Problem problem = parsed("c7_k7_i7_f7");
         const Problem before = problem;
         const Status status = Problem::parse(text, &problem);
@@ -174,7 +203,8 @@ void test_round_trips() {
         std::ifstream file(folder + name);
         for (std::string line; std::getline(file, line);) {
             line = line.substr(0, line.find('#'));
-            line.erase(std::remove_if(line.begin(), line.end(), [](char c) { return c == ' ' || c == '\r'; }), line.end());
+            line.erase(std::remove_if(line.begin(), line.end(), [](char c) { return c == ' ' || c == '\r'; }),
+                       line.end());
             if (!line.empty()) check_round_trip(line), ++lines;
         }
     }
@@ -184,7 +214,7 @@ void test_round_trips() {
 
 void test_equality() {
     const Problem start = parsed("n2_c4_k6_i8x9_f3_s1_p1_d1_g2");
-    for (int64_t Problem::*field :
+    for (int64_t Problem::* field :
          {&Problem::n, &Problem::c, &Problem::h, &Problem::w, &Problem::k, &Problem::r, &Problem::s, &Problem::stride_h,
           &Problem::stride_w, &Problem::pad_top, &Problem::pad_bottom, &Problem::pad_left, &Problem::pad_right,
           &Problem::dilation_h, &Problem::dilation_w, &Problem::groups}) {

@@ -65,8 +65,10 @@ void test_rounding(int exponent_bits, int fraction_bits) {
             const int below = sign | bits, above = sign | (bits + 1), even = bits % 2 ? above : below;
             const float tie = static_cast<float>(middle);
             CHECK_EQ(T(static_cast<float>(s * middle)).bits, even, "the tie above ", std::hex, below);
-            CHECK_EQ(T(static_cast<float>(s) * std::nextafter(tie, 0.0f)).bits, below, "below the tie", std::hex, below);
-            CHECK_EQ(T(static_cast<float>(s) * std::nextafter(tie, INFINITY)).bits, above, "above the tie", std::hex, below);
+            CHECK_EQ(T(static_cast<float>(s) * std::nextafter(tie, 0.0f)).bits, below, "below the tie", std::hex,
+                     below);
+            CHECK_EQ(T(static_cast<float>(s) * std::nextafter(tie, INFINITY)).bits, above, "above the tie", std::hex,
+                     below);
             CHECK_EQ(T(s * middle).bits, even, "double, the tie above ", std::hex, below);
             CHECK_EQ(T(s * std::nextafter(middle, 0.0)).bits, below, "double, below the tie", std::hex, below);
             CHECK_EQ(T(s * std::nextafter(middle, kInfinity)).bits, above, "double, above the tie", std::hex, below);
@@ -83,7 +85,8 @@ void test_rounding(int exponent_bits, int fraction_bits) {
     CHECK_EQ(T(-0.0f).bits, 0x8000);
     CHECK(std::isnan(static_cast<float>(T(std::nan("")))));
     // A NaN whose payload is only in the bits that are cut off must not become infinity.
-    for (uint32_t payload : {0x7f800001u, 0xff800001u}) CHECK(std::isnan(static_cast<float>(T(detail::float_of(payload)))));
+    for (uint32_t payload : {0x7f800001u, 0xff800001u})
+        CHECK(std::isnan(static_cast<float>(T(detail::float_of(payload)))));
 }
 
 // A second opinion, from the compiler.

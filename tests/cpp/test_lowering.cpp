@@ -94,7 +94,8 @@ void test_problem(const Problem& problem, Pass pass, Layout layout, uint64_t see
             products += interpret(correlation_at(problem, pass, call.tensors, i), ours.result(), &writes);
         if (pass == Pass::grad_input) check_no_zeros_inserted(problem, products);
     }
-    const std::string where = check::text(problem.to_string(), " ", name_of(pass), " layout ", static_cast<int>(layout));
+    const std::string where =
+        check::text(problem.to_string(), " ", name_of(pass), " layout ", static_cast<int>(layout));
     CHECK(writes == std::vector<int>(writes.size(), 1), where, ": elements not written exactly once");
     CHECK(ours.result().read() == theirs.result().read(), where);
     CHECK(ours.untouched(), where);
@@ -127,7 +128,8 @@ int main() {
     uint64_t seed = 1000;
     for (const Problem& problem : test::problems(DType::f64))
         for (Pass pass : {Pass::forward, Pass::grad_input, Pass::grad_weight})
-            for (test::Layout layout : {test::Layout::nchw, test::Layout::nhwc, test::Layout::permuted, test::Layout::gaps})
+            for (test::Layout layout :
+                 {test::Layout::nchw, test::Layout::nhwc, test::Layout::permuted, test::Layout::gaps})
                 if (problem.flops() < 1e5) test::test_problem(problem, pass, layout, ++seed);
     test::test_axis_sweep();
     return check::finish("test_lowering");

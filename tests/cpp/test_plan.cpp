@@ -58,7 +58,9 @@ void check_rows(const Call& call) {
         // A forced row is taken, or refused with the sentence that the table shows.
         const Algorithm* forced = choose(call, 2, row.algorithm->name, &error);
         CHECK_EQ(forced, row.refusal.empty() ? row.algorithm : nullptr, where);
-        if (!forced) CHECK(error.find(row.refusal) != std::string::npos && error.find(where.substr(0, 5)) != std::string::npos, error);
+        if (!forced)
+            CHECK(error.find(row.refusal) != std::string::npos && error.find(where.substr(0, 5)) != std::string::npos,
+                  error);
     }
     CHECK_EQ(marked, 1, where);
     CHECK_EQ(chosen->cost(call, 2), least, where, ": ", chosen->name);

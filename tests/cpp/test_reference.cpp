@@ -10,7 +10,8 @@ namespace pyconv::test {
 
 namespace {
 
-const Algorithm* const kReferences[] = {&f32_reference, &f64_reference, &bf16_reference, &f16_reference, &i64_reference};
+const Algorithm* const kReferences[] = {&f32_reference, &f64_reference, &bf16_reference, &f16_reference,
+                                        &i64_reference};
 
 // Which pixel each position of a padded axis shows, -1 for a zero.
 std::vector<int64_t> written_out(int64_t size, int64_t before, int64_t after, PaddingMode mode) {

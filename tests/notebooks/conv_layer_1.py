@@ -7,15 +7,21 @@ from pyconv import d2l
 
 # %%
 d2l.corr2d
-X = torch.tensor([
-    [0, 1, 2],
-    [3, 4, 5],
-    [6, 7, 8],
-], dtype=torch.float32)
-K = torch.tensor([
-    [0, 1],
-    [2, 3],
-], dtype=torch.float32)
+X = torch.tensor(
+    [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6, 7, 8],
+    ],
+    dtype=torch.float32,
+)
+K = torch.tensor(
+    [
+        [0, 1],
+        [2, 3],
+    ],
+    dtype=torch.float32,
+)
 show(d2l.corr2d(X, K))
 
 
@@ -55,6 +61,6 @@ for i in range(10):
     conv2d.weight.data[:] -= lr * conv2d.weight.grad
 
     if (i + 1) % 2 == 0:
-        print(f'epoch {i + 1}, loss {l.sum():.3f}')
+        print(f"epoch {i + 1}, loss {l.sum():.3f}")
 
 show(conv2d.weight.data.reshape([1, 2]))

@@ -12,7 +12,7 @@ def corr2d(X, K):
     Y = torch.zeros((X.shape[0] - h + 1, X.shape[1] - w + 1))
     for i in range(Y.shape[0]):
         for j in range(Y.shape[1]):
-            Y[i, j] = (X[i:i + h, j:j + w] * K).sum()
+            Y[i, j] = (X[i : i + h, j : j + w] * K).sum()
     return Y
 
 
@@ -50,11 +50,11 @@ Y = Y.reshape((1, 1, 6, 7))
 
 for i in range(10):
     Y_hat = conv2d(X)
-    l = (Y_hat - Y)**2
+    l = (Y_hat - Y) ** 2
     conv2d.zero_grad()
     l.sum().backward()
     conv2d.weight.data[:] -= 3e-2 * conv2d.weight.grad
     if (i + 1) % 2 == 0:
-        print(f'batch {i+1}, loss {l.sum():.3f}')
+        print(f"batch {i + 1}, loss {l.sum():.3f}")
 
 show(conv2d.weight.data.reshape((1, 2)))

@@ -12,7 +12,7 @@ def corr2d(X: torch.tensor, K: torch.tensor) -> torch.tensor:
     Y = torch.zeros((X.shape[0] - h + 1, X.shape[1] - w + 1))
     for i in range(Y.shape[0]):
         for j in range(Y.shape[1]):
-            Y[i, j] = (X[i:i + h, j:j + w] * K).sum()
+            Y[i, j] = (X[i : i + h, j : j + w] * K).sum()
     return Y
 
 
@@ -60,7 +60,7 @@ for i in range(int(20)):
     l.sum().backward()
     conv2d.weight.data[:] -= lr * conv2d.weight.grad
     if (i + 1) % 5 == 0:
-        print(f'epoch {i + 1}, loss {l.sum():.3f}')
+        print(f"epoch {i + 1}, loss {l.sum():.3f}")
 
 show(conv2d.weight.data)
 show(1e3)

@@ -13,7 +13,7 @@ def corr2d(X, K):
     Y = torch.zeros((X.shape[0] - h + 1, X.shape[1] - w + 1))
     for i in range(Y.shape[0]):
         for j in range(Y.shape[1]):
-            Y[i, j] = (X[i:i+h, j:j+w] * K).sum()
+            Y[i, j] = (X[i : i + h, j : j + w] * K).sum()
     return Y
 
 
@@ -57,7 +57,7 @@ for i in range(10):
     l.sum().backward()
     conv2d.weight.data[:] -= lr * conv2d.weight.grad
     if (i + 1) % 2 == 0:
-        print(f'epoch {i+1}, loss {l.sum():.3f}')
+        print(f"epoch {i + 1}, loss {l.sum():.3f}")
 
 show(conv2d.weight.data.reshape((1, 2)))
 
@@ -92,7 +92,7 @@ try:
         l.sum().backward()
         conv2d.weight.data[:] -= lr * conv2d.weight.grad
         if (i + 1) % 2 == 0:
-            print(f'epoch {i+1}, loss {l.sum():.3f}')
+            print(f"epoch {i + 1}, loss {l.sum():.3f}")
 except Exception as e:
     print(e)
 
@@ -106,7 +106,7 @@ try:
         l.sum().backward()
         conv2d.weight.data[:] -= lr * conv2d.weight.grad
         if (i + 1) % 2 == 0:
-            print(f'epoch {i+1}, loss {l.sum():.3f}')
+            print(f"epoch {i + 1}, loss {l.sum():.3f}")
 except Exception as e:
     print(e)
 
@@ -122,7 +122,7 @@ try:
         l.sum().backward()
         conv2d.weight.data[:] -= lr * conv2d.weight.grad
         if (i + 1) % 2 == 0:
-            print(f'epoch {i+1}, loss {l.sum():.3f}')
+            print(f"epoch {i + 1}, loss {l.sum():.3f}")
 except Exception as e:
     print(e)
 
@@ -136,7 +136,7 @@ def conv2d_by_mul(X, K):
     Y = []
     for i in range(outh):
         for j in range(outw):
-            Y.append(X[i:i + h, j:j + w].reshape(-1))
+            Y.append(X[i : i + h, j : j + w].reshape(-1))
         Y = torch.stack(Y, 0)
         res = (torch.matmul(Y, K)).reshape(outh, outw)
         return res

@@ -18,7 +18,7 @@ def corr2d(X, K):
     Y = torch.zeros((X.shape[0] - h + 1, X.shape[1] - w + 1))
     for i in range(Y.shape[0]):
         for j in range(Y.shape[1]):
-            Y[i, j] = (X[i:i + h, j:j + w] * K).sum()
+            Y[i, j] = (X[i : i + h, j : j + w] * K).sum()
     return Y
 
 
@@ -27,7 +27,7 @@ Y = corr2d(X, K)
 show(Y)
 
 # %% learning
-conv2d = nn.Conv2d(1,1, kernel_size=(1, 2), bias=False)
+conv2d = nn.Conv2d(1, 1, kernel_size=(1, 2), bias=False)
 
 X = X.reshape((1, 1, 6, 8))
 Y = Y.reshape((1, 1, 6, 7))
@@ -40,7 +40,7 @@ for i in range(10):
     l.sum().backward()
     conv2d.weight.data[:] -= lr * conv2d.weight.grad
     if (i + 1) % 2 == 0:
-        print(f'epoch {i+1}, loss {l.sum():.3f}')
+        print(f"epoch {i + 1}, loss {l.sum():.3f}")
 
 show(conv2d.weight.data.shape)
 
@@ -57,18 +57,18 @@ def load_array(data_arrays, batch_size, is_train=True):
 
 
 show(X.shape)
-data_arrays = [X.view(6,1,1,8),Y.view(6,1,1,7)]
-data_loader = load_array(data_arrays,2,False)
-for x,y in data_loader:
+data_arrays = [X.view(6, 1, 1, 8), Y.view(6, 1, 1, 7)]
+data_loader = load_array(data_arrays, 2, False)
+for x, y in data_loader:
     show(x)
     show(y)
 num_epochs = 16
 for epoch in range(num_epochs):
     for _data, _label in data_loader:
-        l = loss(net(_data) ,_label)
+        l = loss(net(_data), _label)
         trainer.zero_grad()
         l.backward()
         trainer.step()
     l = loss(net(_data), _label)
-    print(f'epoch {epoch + 1}, loss {l:f}')
+    print(f"epoch {epoch + 1}, loss {l:f}")
 show(net[0].weight.data)

@@ -11,7 +11,8 @@
 #if defined(PYCONV_ISA_TARGET)
 #define PYCONV_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#define PYCONV_TARGET_BEGIN(list) PYCONV_PRAGMA(clang attribute push(__attribute__((target(list))), apply_to = function))
+#define PYCONV_TARGET_BEGIN(list) \
+    PYCONV_PRAGMA(clang attribute push(__attribute__((target(list))), apply_to = function))
 #else
 #define PYCONV_TARGET_BEGIN(list) PYCONV_PRAGMA(GCC push_options) PYCONV_PRAGMA(GCC target(list))
 #endif

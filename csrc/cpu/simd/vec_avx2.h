@@ -58,8 +58,8 @@ struct Vec<float> {
         const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
         const __m256 nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q);
         const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-        const __m256i chosen = _mm256_castps_si256(
-            _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan));
+        const __m256i chosen =
+            _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan));
         const __m256i high = _mm256_srli_epi32(chosen, 16);
         return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
     }
