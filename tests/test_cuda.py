@@ -92,7 +92,7 @@ def test_runs_on_the_current_stream(pass_: str) -> None:
 
 
 def test_graph_capture() -> None:
-    """No synchronisation and no allocation outside torch's allocator: the call can be captured and replayed."""
+    """No synchronisation, no allocation outside torch's allocator: the call can be captured and replayed."""
     text = "n2_c8_k16_i9_f3_p1"
     p, made = problems.parse(text), problems.operands(text, torch.float32)
     x, w = torch.zeros_like(made.input).cuda(), made.weight.cuda()
