@@ -18,6 +18,7 @@ double burn(int64_t rounds) {
         }
     }
     T total = 0;
+#pragma GCC unroll 12  // or an array that is indexed here would live in memory above, too
     for (int i = 0; i < kSums; ++i) total += sum[i].sum();
     asm volatile("" : : "m"(total));
     return 2.0 * kSums * V::width * static_cast<double>(rounds);
