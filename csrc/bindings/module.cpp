@@ -132,12 +132,12 @@ py::dict executed() {
     return result;
 }
 
-// GFLOP/s of fused multiply-adds on `threads` threads of the ISA in use, the best of five tries of some milliseconds.
+// GFLOP/s of fused multiply-adds on `threads` threads of the ISA in use, the best of thirty tries of a few milliseconds.
 double fma_peak(const std::string& dtype, int threads) {
     const Problem problem = parse_problem("c1_k1_i1_f1_" + dtype);  // reads the dtype's short name
     constexpr int64_t kRounds = 400000;
     double best = 0;
-    for (int attempt = 0; attempt < 5; ++attempt) {
+    for (int attempt = 0; attempt < 30; ++attempt) {
         std::atomic<int64_t> flops{0};
         const auto start = std::chrono::steady_clock::now();
         at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
