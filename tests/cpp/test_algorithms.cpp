@@ -95,7 +95,7 @@ struct Test {
         if (!row.refusal(a.call()).empty()) return;
         a.fill(true, seed);
         check_exact(&a);
-        if (problem.dtype == DType::i64) return;
+        if (problem.dtype == DType::i64 || seed % 3) return;  // a third of the layouts, each problem another third
         a.fill(false, seed);
         check_threads(&a);
         if (problem.n > 1 && pass != Pass::grad_weight) check_batch(&a);

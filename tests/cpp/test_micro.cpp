@@ -66,8 +66,6 @@ struct IsaTable {
 #include "cpu/simd/isa_end.h"
 #undef PYCONV_ISA
 #undef PYCONV_ISA_TARGET
-#undef PYCONV_PRAGMA
-#undef PYCONV_TARGET_BEGIN
 
 #define PYCONV_ISA avx512
 #define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
