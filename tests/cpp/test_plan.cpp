@@ -63,7 +63,11 @@ void check_rows(const Call& call) {
                   error);
     }
     CHECK_EQ(marked, 1, where);
-    CHECK_EQ(chosen->cost(call, 2), least, where, ": ", chosen->name);
+    CHECK_EQ(chosen->cost(as_compared(call), 1), least, where, ": ", chosen->name);
+    // Rows may round differently: neither the workers nor the images beside an image may change the row.
+    Call larger = call;
+    if (call.pass != Pass::grad_weight) larger.problem.n += 6;
+    CHECK_EQ(choose(larger, 5, "", &error), chosen, where);
     CHECK(!choose(call, 2, "f32_magic", &error) && error.find("f32_magic") != std::string::npos, error);
 }
 
