@@ -59,7 +59,7 @@ def test_rows_are_complete(pass_: str) -> None:
 @pytest.mark.parametrize("layout", problems.LAYOUTS)
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_forcing_a_refused_row_raises_its_refusal(pass_: str, layout: str) -> None:
-    # The sentences carry values, so nearly every problem brings new ones: a few of each row and dtype are enough.
+    # The sentences carry values, so nearly every problem has new ones: a few of each row and dtype will do.
     seen: Counter[tuple[str, torch.dtype]] = Counter()
     for text, dtype in cases():
         p, made = problems.parse(text, dtype), problems.operands(text, dtype)

@@ -1,4 +1,4 @@
-"""Calls from several Python threads at once: nothing is shared between calls but the plan, and it only reads."""
+"""Calls from several Python threads at once: nothing is shared between them but the plan, which is read."""
 
 from __future__ import annotations
 
