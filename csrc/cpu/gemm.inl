@@ -15,7 +15,7 @@
 template <class T, int MR, int NV>
 struct GemmShape {
     static constexpr int W = Vec<T>::width, NR = NV * W;
-    static constexpr int64_t kPixelTarget = 96, kFilterTarget = 512;
+    static constexpr int64_t kPixelTarget = 96, kFilterTarget = 576;
 
     bool pixels_are_columns;
     int64_t depth, pixels;
@@ -32,8 +32,7 @@ struct GemmShape {
         pixel_panel = pixels_are_columns ? NR : MR;
         filter_panel = pixels_are_columns ? MR : NR;
         pixel_block = larger(1, kPixelTarget / pixel_panel) * pixel_panel;
-        filter_block =
-            smaller(round_up(a.filters, filter_panel), larger(1, kFilterTarget / filter_panel) * filter_panel);
+        filter_block = even_block(a.filters, filter_panel, kFilterTarget);
         filter_panels = ceil_div(a.filters, filter_panel);
         cut(a, workers);
     }

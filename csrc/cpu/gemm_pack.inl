@@ -10,6 +10,13 @@ PYCONV_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 PYCONV_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 PYCONV_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
+// `count` in blocks of whole panels, near `target` at most and as even as panels allow: a last block of a few elements
+// would pay the packing of a full one.
+PYCONV_INLINE int64_t even_block(int64_t count, int64_t panel, int64_t target) {
+    const int64_t panels = larger(1, ceil_div(count, panel)), most = larger(1, target / panel);
+    return ceil_div(panels, ceil_div(panels, most)) * panel;
+}
+
 constexpr int64_t kPixelsAtMost = 256;  // pixels of one block: forward's pixel block, grad_weight's depth block
 constexpr int64_t kNoPixel = INT64_MIN;
 

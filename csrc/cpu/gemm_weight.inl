@@ -21,8 +21,8 @@ struct WeightShape {
     explicit WeightShape(const WeightGradient& a) {
         columns = a.taps() * a.channels;
         pixels = a.pixels();
-        filter_block = smaller(round_up(a.filters, MR), kFilterTarget / MR * MR);
-        column_block = smaller(round_up(columns, NR), kColumnTarget / NR * NR);
+        filter_block = even_block(a.filters, MR, kFilterTarget);
+        column_block = even_block(columns, NR, kColumnTarget);
         filter_blocks = ceil_div(a.filters, filter_block);
         column_blocks = ceil_div(columns, column_block);
         const int64_t depth_blocks = ceil_div(pixels, kDepthBlock);
