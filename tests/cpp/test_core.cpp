@@ -135,9 +135,12 @@ void test_text() {
     CHECK_EQ(parsed("g2_d2x1_p1x2_s3_f1x2_i5x6_k4_c2_n0").to_string(), "n0_c2_k4_i5x6_f1x2_s3_p1x2_d2x1_g2");
     CHECK_EQ(parsed("c1_k1_i5_f2_p1x2x1x2_bf16").to_string(), "n1_c1_k1_i5x5_f2x2_s1_p1x2x1x2_d1_g1_bf16");
     CHECK_EQ(parsed("c1_k1_i5_f2_p1x1x0x0").to_string(), "n1_c1_k1_i5x5_f2x2_s1_p1x0_d1_g1");
-    CHECK_EQ(parsed("f64_circular_c1_k1_i5_f2").to_string(), "n1_c1_k1_i5x5_f2x2_s1_p0_d1_g1_circular_f64");
-    // The words for float types are not kernel sizes; 16 x 16 needs both numbers.
+    CHECK_EQ(parsed("circular_c1_k1_i5_f2_f64").to_string(), "n1_c1_k1_i5x5_f2x2_s1_p0_d1_g1_circular_f64");
+    // After the kernel size, the words for float types are types.
     CHECK_EQ(parsed("c1_k1_i50_f16x16_f32").to_string(), "n1_c1_k1_i50x50_f16x16_s1_p0_d1_g1");
+    // A word that could be a size is one where that size is still missing.
+    CHECK_EQ(parsed("c1_k1_i50_f32").to_string(), "n1_c1_k1_i50x50_f32x32_s1_p0_d1_g1");
+    CHECK_EQ(parsed("c1_k1_f3_i64_i64").to_string(), "n1_c1_k1_i64x64_f3x3_s1_p0_d1_g1_i64");
     for (const char* text : {"",
                              "_",
                              "c1",
@@ -145,7 +148,6 @@ void test_text() {
                              "c1_k1_f3",
                              "c1_i5_f3",
                              "k1_i5_f3",
-                             "c1_k1_i50_f32",
                              "c1_k1_i5_f3_",
                              "_c1_k1_i5_f3",
                              "c1__k1_i5_f3",
