@@ -13,6 +13,7 @@
 #define PYCONV_ISA_TARGET "avx2,fma,f16c"
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx2.h"
+#include "cpu/copy.inl"
 #include "cpu/gemm_tile.inl"
 #include "cpu/gemm_pack.inl"
 #include "cpu/gemm.inl"

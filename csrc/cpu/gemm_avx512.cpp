@@ -13,6 +13,7 @@
 #define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
+#include "cpu/copy.inl"
 #include "cpu/gemm_tile.inl"
 #include "cpu/gemm_pack.inl"
 #include "cpu/gemm.inl"

@@ -5,11 +5,6 @@
 // The depth of a correlation's product runs over (tap row, tap column, channel), channel fastest: the pixels that a tap
 // meets are found once and serve every channel. S is the stored type, T the computed one.
 
-PYCONV_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-PYCONV_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-PYCONV_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-PYCONV_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-
 // `count` in blocks of whole panels, near `target` at most and as even as panels allow: a last block of a few elements
 // would pay the packing of a full one.
 PYCONV_INLINE int64_t even_block(int64_t count, int64_t panel, int64_t target) {
@@ -102,33 +97,6 @@ PYCONV_INLINE void copy_runs(const Runs<W>& runs, const S* source, T* target, bo
                 *at = add ? *at + x : x;
             }
     }
-}
-
-// target[0, count) = or += count elements at a distance of `stride`.
-template <class S, class T>
-PYCONV_INLINE void copy_strided(const S* source, int64_t stride, T* target, int64_t count, bool add) {
-    using V = Vec<T>;
-    if (stride != 1) {
-        for (int64_t k = 0; k < count; ++k) {
-            const T x = static_cast<T>(source[k * stride]);
-            target[k] = add ? target[k] + x : x;
-        }
-        return;
-    }
-    int64_t k = 0;
-    for (; k + V::width <= count; k += V::width) {
-        const V x = V::load(source + k);
-        (add ? V::load(target + k) + x : x).store(target + k);
-    }
-    if (k == count) return;
-    const int rest = static_cast<int>(count - k);
-    const V x = V::load_first(source + k, rest);
-    (add ? V::load_first(target + k, rest) + x : x).store_first(target + k, rest);
-}
-
-template <class T>
-PYCONV_INLINE void fill_zero(T* target, int64_t count) {
-    for (int64_t k = 0; k < count; ++k) target[k] = T(0);
 }
 
 // The taps and channels of depth range [begin, end), one call of body(tap, first channel, end channel, depth) a tap.

@@ -9,6 +9,7 @@
 #define PYCONV_ISA portable
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_portable.h"
+#include "cpu/copy.inl"
 #include "cpu/gemm_tile.inl"
 #include "cpu/gemm_pack.inl"
 #include "cpu/gemm.inl"

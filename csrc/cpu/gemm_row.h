@@ -45,25 +45,29 @@ struct GemmRow {
         const double depth = static_cast<double>(a.channels_per_group() * a.r * a.s);
         const double filters = static_cast<double>(a.filters_per_group());
         const double taps = static_cast<double>(a.r * a.s);
+        const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
+        const double memory = bytes / (bytes < kCached ? 24e9 : 10e9);
         if (call.pass == Pass::grad_weight) {
             const double columns = static_cast<double>((a.channels_per_group() * a.r * a.s + W - 1) / W * W);
-            return launch(1) + groups * pixels *
-                                   (columns * rows(filters) / rate + (filters + depth) * kPack + taps * kOffset) /
-                                   workers;
+            return launch(1) + memory +
+                   groups * pixels * (columns * rows(filters) / rate + (filters + depth) * kPack + taps * kOffset) /
+                       workers;
         }
         const bool backward = call.pass == Pass::grad_input;
         const double written = backward ? static_cast<double>(a.channels_per_group()) : filters;
         const double multiplied = pixels * depth / static_cast<double>(a.channels_per_group()) *
                                   (backward ? filters : static_cast<double>(a.channels_per_group()));
         const double weights = depth * filters * groups;
-        return launch(correlation_count(a, call.pass)) + (groups * multiplied * (rows(written) / rate + kPack) +
-                                                          groups * pixels * taps * kOffset + weights * kPack) /
-                                                             workers;
+        return launch(correlation_count(a, call.pass)) + memory +
+               (groups * multiplied * (rows(written) / rate + kPack) + groups * pixels * taps * kOffset +
+                weights * kPack) /
+                   workers;
     }
 
 private:
     // Measured on AMD EPYC (Zen 4), 2026-11: an element packed; and, before its channels are, a pixel found for a tap.
     static constexpr double kPack = 0.25e-9, kOffset = 8e-9;
+    static constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
     static double launch(int64_t count) { return 4e-6 * static_cast<double>(count); }
     // A row costs its loads of the columns too: few rows are dear.
     static double rows(double count) { return count + 2; }

@@ -17,8 +17,21 @@ struct VecCalls {
     }
     static void add(const T* a, T b, T* out) { (V::load(a) + V::all(b)).store(out); }
     static T sum(const T* a) { return V::load(a).sum(); }
+    static void shuffles(const T* a, const T* b, T* low, T* high, T* even) {
+        V::zip_low(V::load(a), V::load(b)).store(low);
+        V::zip_high(V::load(a), V::load(b)).store(high);
+        V::even(V::load(a), V::load(b)).store(even);
+    }
+    static void store_every_other(const T* x, S* p, int n) { V::load(x).store_every_other(p, n); }
+    static void turn(T* square) {
+        V rows[V::width];
+        for (int i = 0; i < V::width; ++i) rows[i] = V::load(square + i * V::width);
+        transpose(rows);
+        for (int i = 0; i < V::width; ++i) rows[i].store(square + i * V::width);
+    }
     static test::VecTable<S, T> table() {
-        return {V::width, load, load_first, load_lanes, store, store_first, fma, add, sum};
+        return {V::width, load, load_first, load_lanes,        store, store_first, fma,
+                add,      sum,  shuffles,   store_every_other, turn};
     }
 };
 

@@ -25,6 +25,9 @@ struct VecTable {
     void (*fma)(const T* a, const T* b, const T* c, T* out);
     void (*add)(const T* a, T b, T* out);
     T (*sum)(const T* a);
+    void (*shuffles)(const T* a, const T* b, T* low, T* high, T* even);
+    void (*store_every_other)(const T* x, S* p, int n);
+    void (*turn)(T* square);
 };
 
 template <class T>
@@ -49,6 +52,7 @@ struct IsaTable {
 #define PYCONV_ISA portable
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_portable.h"
+#include "cpu/simd/transpose.inl"
 #include "cpu/gemm_tile.inl"
 #include "micro.inl"
 #include "cpu/simd/isa_end.h"
@@ -61,6 +65,7 @@ struct IsaTable {
 #define PYCONV_ISA_TARGET "avx2,fma,f16c"
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx2.h"
+#include "cpu/simd/transpose.inl"
 #include "cpu/gemm_tile.inl"
 #include "micro.inl"
 #include "cpu/simd/isa_end.h"
@@ -71,6 +76,7 @@ struct IsaTable {
 #define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
+#include "cpu/simd/transpose.inl"
 #include "cpu/gemm_tile.inl"
 #include "micro.inl"
 #include "cpu/simd/isa_end.h"
@@ -122,6 +128,32 @@ void test_parts(const VecTable<S, T>& v, const std::string& name) {
         CHECK(memory.memory.intact(), name, " ", n);
     }
     CHECK(out.memory.intact() && keep.memory.intact(), name);
+}
+
+template <class S, class T>
+void test_moves(const VecTable<S, T>& v, const std::string& name) {
+    const int w = v.width;
+    const Array<T> a(w), b(w), low(w), high(w), even(w), square(w * w);
+    for (int i = 0; i < w; ++i) a[i] = static_cast<T>(i), b[i] = static_cast<T>(w + i);
+    v.shuffles(a.data(), b.data(), low.data(), high.data(), even.data());
+    for (int i = 0; i < w; ++i) {
+        const int lane = i / 2 + (i % 2 ? w : 0);
+        CHECK_EQ(low[i], lane, name, " zip_low, lane ", i);
+        CHECK_EQ(high[i], lane + w / 2, name, " zip_high, lane ", i);
+        CHECK_EQ(even[i], 2 * i, name, " even, lane ", i);
+    }
+    for (int i = 0; i < w * w; ++i) square[i] = static_cast<T>(i);
+    v.turn(square.data());
+    for (int i = 0; i < w * w; ++i) CHECK_EQ(square[i], i % w * w + i / w, name, " transpose ", i);
+    for (int n = 1; n <= w; ++n) {
+        const Array<S> memory(2 * n - 1);
+        for (int i = 0; i < 2 * n - 1; ++i) memory[i] = static_cast<S>(99.0f);
+        v.store_every_other(a.data(), memory.data(), n);
+        for (int i = 0; i < 2 * n - 1; ++i)
+            CHECK_EQ(static_cast<T>(memory[i]), i % 2 ? 99 : i / 2, name, " store_every_other ", n, " at ", i);
+        CHECK(memory.memory.intact(), name, " store_every_other ", n);
+    }
+    CHECK(square.memory.intact() && even.memory.intact(), name);
 }
 
 template <class S, class T>
@@ -213,9 +245,13 @@ void test_isa(const IsaTable& table, Isa isa) {
     }
     const std::string name = name_of(isa);
     test_parts(table.f32, name + " f32");
+    test_moves(table.f32, name + " f32");
     test_parts(table.bf16_, name + " bf16");
+    test_moves(table.bf16_, name + " bf16");
     test_parts(table.f16_, name + " f16");
+    test_moves(table.f16_, name + " f16");
     test_parts(table.f64, name + " f64");
+    test_moves(table.f64, name + " f64");
     test_arithmetic(table.f32, name + " f32", isa != Isa::portable);
     test_arithmetic(table.f64, name + " f64", isa != Isa::portable);
     test_conversions(table.bf16_, name + " bf16");

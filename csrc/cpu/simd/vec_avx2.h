@@ -78,6 +78,22 @@ struct Vec<float> {
     }
 
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+    static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
+        return {_mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x20)};
+    }
+    static PYCONV_INLINE Vec zip_high(Vec a, Vec b) {
+        return {_mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x31)};
+    }
+    static PYCONV_INLINE Vec even(Vec a, Vec b) {
+        const __m256d pairs = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0x88));
+        return {_mm256_castpd_ps(_mm256_permute4x64_pd(pairs, 0xd8))};
+    }
+    template <class S>
+    PYCONV_INLINE void store_every_other(S* p, int n) const {
+        float lanes[width];
+        store(lanes);
+        for (int i = 0; i < n; ++i) p[2 * i] = static_cast<S>(lanes[i]);
+    }
     PYCONV_INLINE float sum() const {
         const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
         const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -108,6 +124,19 @@ struct Vec<double> {
     PYCONV_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm256_maskstore_pd(p, lanes(0, n), v); }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
+    static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
+        return {_mm256_permute2f128_pd(_mm256_unpacklo_pd(a.v, b.v), _mm256_unpackhi_pd(a.v, b.v), 0x20)};
+    }
+    static PYCONV_INLINE Vec zip_high(Vec a, Vec b) {
+        return {_mm256_permute2f128_pd(_mm256_unpacklo_pd(a.v, b.v), _mm256_unpackhi_pd(a.v, b.v), 0x31)};
+    }
+    static PYCONV_INLINE Vec even(Vec a, Vec b) { return {_mm256_permute4x64_pd(_mm256_unpacklo_pd(a.v, b.v), 0xd8)}; }
+    template <class S>
+    PYCONV_INLINE void store_every_other(S* p, int n) const {
+        double lanes[width];
+        store(lanes);
+        for (int i = 0; i < n; ++i) p[2 * i] = static_cast<S>(lanes[i]);
+    }
     PYCONV_INLINE double sum() const {
         const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
         return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));

@@ -6,6 +6,9 @@
 //   load_lanes(keep, S*, lane, n): lanes [lane, lane + n) from n elements in memory, the others from keep
 //   store(S*), store_first(S*, n): rounded to nearest, ties to even, where S is narrower
 //   all(x), zero(), fma(a, b, c) = a * b + c, a + b, and sum(): the lanes added in one fixed order
+//   zip_low(a, b), zip_high(a, b): lanes of a and b in turn, of their lower and of their upper halves
+//   even(a, b): lanes 0, 2, 4, ... of a, then of b
+//   store_every_other(S*, n): the first n lanes, a step of two elements apart; those between are not touched
 
 template <class T>
 struct Vec;
@@ -69,6 +72,31 @@ struct Vec<float> {
     }
 
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+    static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
+        const __m512i lanes = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        return {_mm512_permutex2var_ps(a.v, lanes, b.v)};
+    }
+    static PYCONV_INLINE Vec zip_high(Vec a, Vec b) {
+        const __m512i lanes = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        return {_mm512_permutex2var_ps(a.v, lanes, b.v)};
+    }
+    static PYCONV_INLINE Vec even(Vec a, Vec b) {
+        const __m512i lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        return {_mm512_permutex2var_ps(a.v, lanes, b.v)};
+    }
+    PYCONV_INLINE void store_every_other(float* p, int n) const {
+        const int low = n < 8 ? n : 8;
+        _mm512_mask_storeu_ps(p, static_cast<__mmask16>(first(2 * low) & 0x5555), zip_low(*this, *this).v);
+        if (n > 8)
+            _mm512_mask_storeu_ps(p + 16, static_cast<__mmask16>(first(2 * (n - 8)) & 0x5555),
+                                  zip_high(*this, *this).v);
+    }
+    template <class S>
+    PYCONV_INLINE void store_every_other(S* p, int n) const {
+        float lanes[width];
+        store(lanes);
+        for (int i = 0; i < n; ++i) p[2 * i] = static_cast<S>(lanes[i]);
+    }
     PYCONV_INLINE float sum() const { return _mm512_reduce_add_ps(v); }
 };
 
@@ -90,6 +118,21 @@ struct Vec<double> {
     PYCONV_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
+    static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
+        return {_mm512_permutex2var_pd(a.v, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b.v)};
+    }
+    static PYCONV_INLINE Vec zip_high(Vec a, Vec b) {
+        return {_mm512_permutex2var_pd(a.v, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b.v)};
+    }
+    static PYCONV_INLINE Vec even(Vec a, Vec b) {
+        return {_mm512_permutex2var_pd(a.v, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b.v)};
+    }
+    PYCONV_INLINE void store_every_other(double* p, int n) const {
+        const int low = n < 4 ? n : 4;
+        _mm512_mask_storeu_pd(p, static_cast<__mmask8>(first(2 * low) & 0x55), zip_low(*this, *this).v);
+        if (n > 4)
+            _mm512_mask_storeu_pd(p + 8, static_cast<__mmask8>(first(2 * (n - 4)) & 0x55), zip_high(*this, *this).v);
+    }
     PYCONV_INLINE double sum() const { return _mm512_reduce_add_pd(v); }
 };
 

@@ -41,6 +41,22 @@ struct Vec {
         for (int i = 0; i < n; ++i) p[i] = static_cast<S>(v[i]);
     }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+    static PYCONV_INLINE Vec zip_low(Vec a, Vec b) { return zip(a, b, 0); }
+    static PYCONV_INLINE Vec zip_high(Vec a, Vec b) { return zip(a, b, width / 2); }
+    static PYCONV_INLINE Vec zip(Vec a, Vec b, int from) {
+        Vec result;
+        for (int i = 0; i < width / 2; ++i) result.v[2 * i] = a.v[from + i], result.v[2 * i + 1] = b.v[from + i];
+        return result;
+    }
+    static PYCONV_INLINE Vec even(Vec a, Vec b) {
+        Vec result;
+        for (int i = 0; i < width / 2; ++i) result.v[i] = a.v[2 * i], result.v[width / 2 + i] = b.v[2 * i];
+        return result;
+    }
+    template <class S>
+    PYCONV_INLINE void store_every_other(S* p, int n) const {
+        for (int i = 0; i < n; ++i) p[2 * i] = static_cast<S>(v[i]);
+    }
     PYCONV_INLINE T sum() const {
         T total = v[0];
         for (int i = 1; i < width; ++i) total += v[i];

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+// Geometry, refusals and cost of the direct kernels; nothing here depends on the instruction set but through
+// DirectTraits.
+#include "cpu/direct.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace pyconv {
+
+namespace {
+
+constexpr int64_t kBandBytes = 320 << 10;     // leaves most of a megabyte of second level cache to the filters
+constexpr int64_t kBandPixels = 256;          // so that a panel of filters comes from far away once for many pixels
+constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
+constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
+constexpr int64_t kTilesAWorker = 3;
+constexpr int64_t kBandsPackingTheirOwn = 2;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// An axis that only reads position i for output i can be joined with another: rows that follow each other in memory.
+bool reads_itself(const Axis& axis) {
+    return axis.taps == 1 && axis.stride == 1 && axis.offset == 0 && axis.size == axis.out && !axis.fold;
+}
+
+Correlation merged(Correlation a) {
+    if (!reads_itself(a.y) || !reads_itself(a.x)) return a;
+    const auto follows = [&a](const View& view) { return view.stride[2] == a.x.out * view.stride[3]; };
+    if (a.y.out > 1 && !(follows(a.input) && follows(a.output))) return a;
+    a.x.out = a.x.size = a.y.out * a.x.out;
+    a.y.out = a.y.size = 1;
+    return a;
+}
+
+BandAxis band_axis(const Axis& axis) {
+    BandAxis result;
+    result.stride = axis.stride, result.dilation = axis.dilation;
+    result.phases = std::max<int64_t>(1, std::min(axis.taps, axis.stride / std::gcd(axis.stride, axis.dilation)));
+    return result;
+}
+
+void set_block(BandAxis* band, const Axis& axis, int64_t block) {
+    band->blocks = ceil_div(axis.out, block);
+    band->block = ceil_div(axis.out, band->blocks);
+    band->blocks = ceil_div(axis.out, band->block);
+    band->length = band->block + (axis.taps > 0 ? band->shift(axis.taps - 1) : 0);
+}
+
+// Cycles of one step of the depth on a tile of m rows and v vectors: multiply-adds, loads and broadcasts, latency.
+double step(int64_t m, int64_t v) {
+    const double loads = static_cast<double>(v) + 0.5 * static_cast<double>(m) + 0.5;
+    return std::max({static_cast<double>(m * v), loads, 4.0});
+}
+
+// Steps of all panels of `count` in a row, cut evenly as for_each_panel does (rows) or into full ones (columns).
+double steps_of_rows(int64_t count, int64_t panel, int64_t vectors) {
+    const int64_t panels = ceil_div(count, panel), most = ceil_div(count, panels);
+    return static_cast<double>(panels) * step(most, vectors);
+}
+
+struct Work {
+    double steps = 0;  // cycles for each depth
+    double stores = 0, packed = 0, tiles = 0, bands = 0;
+};
+
+// Cycles for each element copied, and for each stored, `step` elements apart in memory.
+double copied_each(int64_t step, const DirectTraits& traits) {
+    const double width = static_cast<double>(traits.width);
+    return step == 1 ? 2 / width : step == 2 ? 5 / width : 1.2;
+}
+
+double stored_each(int64_t step, const DirectTraits& traits) {
+    const double width = static_cast<double>(traits.width);
+    return step == 1 ? 3 / width : step == 2 && traits.isa == Isa::avx512 ? 6 / width : 2;
+}
+
+// One image and group's work.
+Work work_of(const DirectShape& shape, const DirectTraits& traits) {
+    const Correlation& a = shape.a;
+    const int64_t columns = shape.x.block, per_tile = traits.columns();
+    const double filters = static_cast<double>(a.filters), channels = static_cast<double>(a.channels);
+    const double pixels = static_cast<double>(a.y.out * a.x.out);
+    const int64_t run = shape.flat ? (shape.y.block - 1) * shape.x.length + columns : columns;
+    const double runs = static_cast<double>(shape.x.blocks * (shape.flat ? shape.y.blocks : a.y.out));
+    Work work;
+    if (shape.order == BandOrder::pixels_as_columns) {
+        const auto column = [&](int64_t vectors) { return steps_of_rows(a.filters, traits.rows, vectors); };
+        const int64_t rest = run % per_tile;
+        work.steps = static_cast<double>(run / per_tile) * column(2);
+        if (rest) work.steps += column(ceil_div(rest, traits.width));
+        work.tiles = static_cast<double>(ceil_div(run, per_tile) * ceil_div(a.filters, traits.rows));
+        work.stores = filters * pixels * stored_each(a.output.stride[3], traits);
+    } else {
+        const int64_t rest = a.filters % per_tile;
+        work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(run, traits.rows, 2);
+        if (rest) work.steps += steps_of_rows(run, traits.rows, ceil_div(rest, traits.width));
+        work.tiles = static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
+        const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
+        const bool turned = a.output.stride[1] != 1;
+        work.stores =
+            vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(a.output.stride[3], traits) : 3);
+    }
+    work.steps *= runs, work.tiles *= runs;
+    // The bands, with what neighbouring ones pack twice: planes are copied line by line, spread or turned pixel by pixel.
+    const double lines =
+        static_cast<double>(shape.y.blocks * shape.y.length * shape.y.phases * shape.x.blocks * shape.x.phases);
+    const double positions = lines * static_cast<double>(shape.x.length);
+    const double vectors = channels / static_cast<double>(traits.width);
+    if (shape.order == BandOrder::channels_as_rows)
+        work.packed = positions * (8 + 2 * vectors);
+    else if (a.input.stride[1] == 1 && a.input.stride[3] != 1 && a.channels > 2)
+        work.packed = positions * (8 + std::ceil(vectors) * 10);
+    else
+        work.packed = channels * (lines * 15 + positions * copied_each(a.input.stride[3] * shape.x.stride, traits));
+    work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks);
+    return work;
+}
+
+double cycles(const DirectShape& shape, const DirectTraits& traits) {
+    const Work work = work_of(shape, traits);
+    constexpr double kTile = 60, kBand = 400;  // a call, its sums in and out; what a band costs besides
+    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed + kTile * work.tiles +
+           kBand * work.bands;
+}
+
+DirectShape shape_in_order(const Correlation& a, BandOrder order, const DirectTraits& traits, int workers) {
+    DirectShape shape;
+    shape.a = a;
+    shape.order = order;
+    shape.depth = a.taps() * a.channels;
+    shape.y = band_axis(a.y), shape.x = band_axis(a.x);
+    const bool columns = order == BandOrder::pixels_as_columns;
+    shape.filter_panel = columns ? traits.rows : traits.columns();
+    shape.filter_panels = ceil_div(a.filters, shape.filter_panel);
+    const int64_t panel = shape.pixel_panel(traits);
+
+    const bool spreads = order == BandOrder::channels_as_rows;
+    const int64_t size = traits.compute_bytes;
+    const int64_t pixel_bytes =
+        spreads ? ceil_div(a.channels, spread_channels(size)) * spread(size) * size : a.channels * size;
+    const auto plane = [&] { return shape.y.length * shape.y.phases * shape.x.length * shape.x.phases; };
+    const auto bytes = [&] { return shape.images * plane() * pixel_bytes; };
+    shape.images = 1, shape.image_blocks = a.n;
+    set_block(&shape.x, a.x, std::min(a.x.out, kBandPixels));
+    set_block(&shape.y, a.y, std::min(a.y.out, std::max<int64_t>(1, kBandPixels / shape.x.block)));
+    while (bytes() > kBandBytes && shape.y.block > 1) set_block(&shape.y, a.y, shape.y.block - 1);
+    while (bytes() > kBandBytes && shape.x.block > panel)
+        set_block(&shape.x, a.x, std::max(panel, shape.x.block / 2 / panel * panel));
+    if (shape.y.blocks == 1 && shape.x.blocks == 1) {
+        // Several small images: what matters more than the band's place in the cache is how often filters are read.
+        const int64_t most = 2 * kBandBytes / std::max<int64_t>(1, bytes());
+        const int64_t together = std::max<int64_t>(1, std::min(kBandPixels / (a.y.out * a.x.out), most));
+        shape.image_blocks = ceil_div(a.n, together);
+        shape.images = ceil_div(a.n, std::max<int64_t>(1, shape.image_blocks));
+    }
+
+    // Enough tiles for the workers: fewer filters a tile first, which packs bands again, then fewer rows, which packs
+    // their halo again.
+    shape.panels_per_block = shape.filter_panels, shape.filter_blocks = 1;
+    const int64_t wanted = workers > 1 ? kTilesAWorker * workers : 1;
+    while (shape.tiles() < wanted) {
+        if (shape.y.block * shape.x.block > 4 * panel && shape.y.block > 1) {
+            set_block(&shape.y, a.y, ceil_div(shape.y.block, 2));
+        } else if (shape.images > 1 && shape.panels_per_block < 4) {
+            shape.images = ceil_div(shape.images, 2);
+            shape.image_blocks = ceil_div(a.n, shape.images);
+        } else if (shape.panels_per_block > 1) {
+            shape.panels_per_block = ceil_div(shape.panels_per_block, 2);
+            shape.filter_blocks = ceil_div(shape.filter_panels, shape.panels_per_block);
+        } else if (shape.y.block > 1) {
+            set_block(&shape.y, a.y, ceil_div(shape.y.block, 2));
+        } else if (shape.x.block > panel) {
+            set_block(&shape.x, a.x, round_up(ceil_div(shape.x.block, 2), panel));
+        } else {
+            break;
+        }
+    }
+
+    shape.depth_block = a.taps() * std::max<int64_t>(1, kDepthBlock / std::max<int64_t>(1, a.taps()));
+    shape.filters_in_tile = shape.bands() <= kBandsPackingTheirOwn;
+    shape.image_pitch = plane();
+    if (spreads) {
+        shape.channel_pitch = shape.images * plane() * spread(size);
+        shape.band = shape.channel_pitch * ceil_div(a.channels, spread_channels(size));
+    } else {
+        // An odd number of cache lines, so that channels do not share cache sets.
+        const int64_t line = 64 / size;
+        shape.channel_pitch = (ceil_div(shape.images * plane(), line) | 1) * line;
+        shape.band = shape.channel_pitch * a.channels + 2 * traits.columns();
+    }
+    shape.flat = false;
+    const double apart = work_of(shape, traits).steps;
+    shape.flat = true;
+    shape.flat = work_of(shape, traits).steps < 0.95 * apart;
+    return shape;
+}
+
+}  // namespace
+
+int64_t DirectShape::pixel_panels(int64_t panel) const {
+    const int64_t flattened = (y.block - 1) * x.length + x.block;
+    return images * (flat ? ceil_div(flattened, panel) : y.block * ceil_div(x.block, panel));
+}
+
+int64_t DirectShape::band_offset(int64_t d, int64_t compute_bytes) const {
+    const int64_t channel = d / a.taps(), tap = d % a.taps(), ty = tap / a.x.taps, tx = tap % a.x.taps;
+    const int64_t position = ((y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty)) * x.length + x.shift(tx);
+    if (order != BandOrder::channels_as_rows) return channel * channel_pitch + position;
+    const int64_t side = spread_channels(compute_bytes);
+    return channel / side * channel_pitch + position * spread(compute_bytes) + channel % side;
+}
+
+DirectShape direct_shape(const Correlation& whole, const DirectTraits& traits, int workers) {
+    const Correlation a = merged(whole);
+    const bool side_by_side = a.input.stride[1] == 1 && a.channels > 1;
+    const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
+    const BandOrder as_rows = copies ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
+    const DirectShape rows = shape_in_order(a, as_rows, traits, workers);
+    const DirectShape columns = shape_in_order(a, BandOrder::pixels_as_columns, traits, workers);
+    return cycles(columns, traits) < cycles(rows, traits) ? columns : rows;
+}
+
+DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& traits, size_t header) {
+    const size_t size = static_cast<size_t>(traits.compute_bytes);
+    const int64_t panel = shape.pixel_panel(traits);
+    DirectScratch scratch;
+    scratch.offsets = aligned_bytes(static_cast<size_t>(shape.shared_filters()) * size);
+    scratch.shared = scratch.offsets + aligned_bytes(static_cast<size_t>(shape.depth) * sizeof(int32_t));
+    scratch.band = aligned_bytes(header);
+    scratch.sums = scratch.band + aligned_bytes(static_cast<size_t>(shape.band) * size);
+    scratch.own_filters =
+        scratch.sums +
+        aligned_bytes(static_cast<size_t>(shape.pixel_panels(panel) * traits.rows * traits.columns()) * size);
+    scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
+    return scratch;
+}
+
+std::string direct_refusal(const Call& call, const DirectTraits& traits) {
+    const Problem& a = call.problem;
+    if (call.pass == Pass::grad_weight) return "does forward and grad_input";
+    const int64_t count = correlation_count(a, call.pass);
+    for (int64_t index = 0; index < count; ++index) {
+        const Correlation correlation = correlation_at(a, call.pass, call.tensors, index);
+        if (correlation.folds())
+            return std::string("padding mode ") + name_of(a.padding_mode) +
+                   " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
+        const int64_t band = direct_shape(correlation, traits, 1).band * traits.compute_bytes;
+        if (band > kBandBytesMost)
+            return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
+                   std::to_string(kBandBytesMost >> 20);
+    }
+    return {};
+}
+
+double direct_cost(const Call& call, const DirectTraits& traits) {
+    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, with what a step takes beyond step()'s count.
+    constexpr double kRate[] = {1.6, 3.2, 3.2};
+    double total = 0;
+    const int64_t count = correlation_count(call.problem, call.pass);
+    for (int64_t index = 0; index < count; ++index) {
+        const Correlation a = correlation_at(call.problem, call.pass, call.tensors, index);
+        const DirectShape shape = direct_shape(a, traits, 1);
+        const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
+        total += cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
+    }
+    const Problem& a = call.problem;
+    const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
+    constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
+    return (total / kRate[static_cast<int>(traits.isa)] + bytes / (bytes < kCached ? 24 : 10)) * 1e-9;
+}
+
+}  // namespace pyconv

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// Direct correlation on packed bands, without im2col: each source element is packed once for all its taps.
+//
+// The kernels are in direct.inl; this is the geometry they share with the plan, the same for every instruction set.
+#pragma once
+
+#include "cpu/algorithm.h"
+#include "layout/lowering.h"
+
+namespace pyconv {
+
+// What the blocking needs to know of a row's micro-kernel.
+struct DirectTraits {
+    Isa isa;
+    int64_t rows;           // MR
+    int64_t width;          // lanes of a vector; a tile is two vectors wide
+    int64_t compute_bytes;  // of the type sums are made in
+    int64_t columns() const { return 2 * width; }
+};
+
+// How one axis of a band is packed. With virtual position u = i * stride + tap * dilation, the band keeps a plane for
+// each residue of tap * dilation modulo the stride ("phase"), so that every tap of a phase reads consecutive positions:
+// tap t of output i is found at position i + shift(t) of plane phase(t).
+struct BandAxis {
+    int64_t stride = 1, dilation = 1;
+    int64_t phases = 1;  // that taps reach; they repeat after so many taps
+    int64_t block = 1;   // outputs of a band
+    int64_t blocks = 1;
+    int64_t length = 1;  // positions of a plane, for a whole block
+
+    int64_t phase(int64_t tap) const { return tap % phases; }
+    int64_t residue(int64_t phase) const { return phase * dilation % stride; }
+    int64_t shift(int64_t tap) const { return tap * dilation / stride; }
+};
+
+// The order of a band's elements and with it the kind of micro-kernel.
+enum class BandOrder {
+    pixels_as_rows,     // [channel][phase][row][column]; filters are the matrix's columns
+    channels_as_rows,   // [channel block][phase][row][column][kSpread]; filters are the columns
+    pixels_as_columns,  // [channel][phase][row][column]; filters are the rows
+};
+
+// A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache sets.
+constexpr int64_t spread_channels(int64_t compute_bytes) { return 256 / compute_bytes; }
+constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
+
+// How a Correlation is cut. A tile owns a band (an image's outputs in a block of rows by a block of columns) times a block
+// of filters of one group. Only how much work a tile is depends on the number of workers, no sum does.
+struct DirectShape {
+    Correlation a;  // with its image axes merged into one where it reads single pixels
+    BandOrder order;
+    int64_t depth;  // channels * taps, taps fastest
+    BandAxis y, x;
+    int64_t images, image_blocks;  // images of a band, where they are small; how many such blocks
+    int64_t image_pitch;           // positions of one image's planes
+    int64_t channel_pitch;         // elements between channels, or between channel blocks
+    int64_t band;                  // elements
+    bool flat;                     // panels run on from one band row to the next, over the positions between
+    int64_t filter_panel, filter_panels;
+    int64_t panels_per_block, filter_blocks;
+    int64_t depth_block;   // whole channels
+    bool filters_in_tile;  // packed by each tile for itself: where few tiles would share them
+
+    int64_t bands() const { return image_blocks * y.blocks * x.blocks; }  // of a group
+    int64_t tiles() const { return a.groups * bands() * filter_blocks; }
+    int64_t shared_filters() const { return filters_in_tile ? 0 : a.groups * filter_panels * filter_panel * depth; }
+    int64_t own_filters() const { return filters_in_tile ? filter_panel * depth_block : 0; }
+    int64_t pixel_panel(const DirectTraits& traits) const {
+        return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
+    }
+    int64_t pixel_panels(int64_t panel) const;  // of a whole band
+    // Where depth d is found in a band, from the position of its pixel.
+    int64_t band_offset(int64_t d, int64_t compute_bytes) const;
+};
+
+DirectShape direct_shape(const Correlation& a, const DirectTraits& traits, int workers);
+
+// Byte offsets of one worker's pieces, and of the shared ones in front of them.
+struct DirectScratch {
+    size_t filters = 0, offsets = 0, shared = 0;            // shared: packed filters, then the table of band offsets
+    size_t band = 0, sums = 0, own_filters = 0, total = 0;  // a worker's: header, band, sums, its own packed filters
+    size_t bytes(int workers) const { return shared + static_cast<size_t>(workers) * total; }
+};
+
+DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& traits, size_t header);
+
+std::string direct_refusal(const Call& call, const DirectTraits& traits);
+double direct_cost(const Call& call, const DirectTraits& traits);
+
+extern const Algorithm f32_direct_4x8_portable, f64_direct_4x4_portable, bf16_direct_4x8_portable,
+    f16_direct_4x8_portable;
+#if defined(__x86_64__)
+extern const Algorithm f32_direct_6x16_avx2, f64_direct_6x8_avx2, bf16_direct_6x16_avx2, f16_direct_6x16_avx2;
+extern const Algorithm f32_direct_14x32_avx512, f64_direct_14x16_avx512, bf16_direct_14x32_avx512,
+    f16_direct_14x32_avx512;
+#endif
+
+}  // namespace pyconv

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// Packing a band: where layouts, padding modes, strides, dilation and 16-bit storage become planes of the compute type.
+// Included inside an ISA region.
+
+// One block of outputs of one image and group, and the source it reads.
+template <class S>
+struct BandSource {
+    const S* data;  // at the first image's and the group's first channel
+    int64_t images;
+    int64_t first_row, first_column;  // of the outputs
+    int64_t rows, columns;            // outputs
+};
+
+// The source position that position k of a phase's plane stands for, or kOutside. Planes are as long as the longest
+// needs, so positions past the padding occur: no tap reads them.
+PYCONV_INLINE int64_t band_source(const Axis& axis, const BandAxis& band, int64_t first, int64_t phase, int64_t k) {
+    const int64_t at = axis.resolve((first + k) * axis.stride + band.residue(phase) + axis.offset);
+    return at >= 0 && at < axis.size ? at : kOutside;
+}
+
+// The positions [begin, end) of a phase's plane that read the image itself, not its padding.
+struct Inside {
+    int64_t begin, end, source;  // source position of `begin`
+
+    PYCONV_INLINE Inside(const Axis& axis, const BandAxis& band, int64_t first, int64_t phase, int64_t length) {
+        const int64_t at = first * axis.stride + band.residue(phase) + axis.offset;  // of position 0
+        begin = at < 0 ? smaller(length, ceil_div(-at, axis.stride)) : 0;
+        end = at >= axis.size ? begin : larger(begin, smaller(length, (axis.size - 1 - at) / axis.stride + 1));
+        source = at + begin * axis.stride;
+    }
+};
+
+// target[position] of one row of one phase, one channel: [0, length).
+template <class S, class T>
+PYCONV_INLINE void pack_line(const Axis& x, const BandAxis& band, const Inside& inside, int64_t first, int64_t phase,
+                             int64_t length, const S* row, int64_t step, T* target) {
+    if (x.mode == PaddingMode::zeros) {
+        fill_zero(target, inside.begin);
+        fill_zero(target + inside.end, length - inside.end);
+    } else {
+        for (int64_t k = 0; k < length; ++k) {
+            if (k == inside.begin) k = inside.end;
+            if (k >= length) break;
+            const int64_t at = band_source(x, band, first, phase, k);
+            target[k] = at == kOutside ? T(0) : static_cast<T>(row[at * step]);
+        }
+    }
+    if (inside.begin < inside.end)
+        copy_strided(row + inside.source * step, x.stride * step, target + inside.begin, inside.end - inside.begin,
+                     false);
+}
+
+// [channel][phase][row][column]: every channel's rows by themselves.
+template <class S, class T>
+void pack_planes(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
+    const Correlation& a = shape.a;
+    const int64_t lines = source.rows + shape.y.length - shape.y.block;
+    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    for (int64_t py = 0; py < shape.y.phases; ++py)
+        for (int64_t px = 0; px < shape.x.phases; ++px) {
+            T* plane = target + (py * shape.x.phases + px) * shape.y.length * shape.x.length;
+            const Inside inside(a.x, shape.x, source.first_column, px, length);
+            for (int64_t c = 0; c < a.channels; ++c)
+                for (int64_t k = 0; k < lines; ++k) {
+                    T* line = plane + c * shape.channel_pitch + k * shape.x.length;
+                    const int64_t at = band_source(a.y, shape.y, source.first_row, py, k);
+                    if (at == kOutside)
+                        fill_zero(line, length);
+                    else
+                        pack_line<S, T>(a.x, shape.x, inside, source.first_column, px, length,
+                                        data + c * a.input.stride[1] + at * a.input.stride[2], a.input.stride[3], line);
+                }
+        }
+}
+
+// The same order from channels that lie side by side: pixels by channels are transposed a square of vectors at a time.
+template <class S, class T>
+void pack_transposed(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
+    constexpr int W = Vec<T>::width;
+    const Correlation& a = shape.a;
+    const int64_t lines = source.rows + shape.y.length - shape.y.block;
+    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    for (int64_t py = 0; py < shape.y.phases; ++py)
+        for (int64_t px = 0; px < shape.x.phases; ++px)
+            for (int64_t k = 0; k < lines; ++k) {
+                const int64_t at = band_source(a.y, shape.y, source.first_row, py, k);
+                T* line = target + ((py * shape.x.phases + px) * shape.y.length + k) * shape.x.length;
+                const S* row = data + larger(at, 0) * a.input.stride[2];
+                for (int64_t m = 0; m < length; m += W) {
+                    const int pixels = static_cast<int>(smaller(W, length - m));
+                    const S* pixel[W] = {};
+                    for (int i = 0; i < pixels && at != kOutside; ++i) {
+                        const int64_t column = band_source(a.x, shape.x, source.first_column, px, m + i);
+                        if (column != kOutside) pixel[i] = row + column * a.input.stride[3];
+                    }
+                    for (int64_t c = 0; c < a.channels; c += W) {
+                        const int channels = static_cast<int>(smaller(W, a.channels - c));
+                        Vec<T> square[W];
+                        for (int i = 0; i < W; ++i)
+                            square[i] = !pixel[i]       ? Vec<T>::zero()
+                                        : channels == W ? Vec<T>::load(pixel[i] + c)
+                                                        : Vec<T>::load_first(pixel[i] + c, channels);
+                        transpose(square);
+                        for (int i = 0; i < channels; ++i)
+                            square[i].store_first(line + (c + i) * shape.channel_pitch + m, pixels);
+                    }
+                }
+            }
+}
+
+// [channel block][phase][row][column][spread]: channels stay side by side.
+template <class S, class T>
+void pack_spread(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
+    constexpr int64_t kChannels = spread_channels(sizeof(T)), kSpread = spread(sizeof(T));
+    const Correlation& a = shape.a;
+    const int64_t lines = source.rows + shape.y.length - shape.y.block;
+    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    for (int64_t py = 0; py < shape.y.phases; ++py)
+        for (int64_t px = 0; px < shape.x.phases; ++px)
+            for (int64_t k = 0; k < lines; ++k) {
+                const int64_t at = band_source(a.y, shape.y, source.first_row, py, k);
+                T* line = target + ((py * shape.x.phases + px) * shape.y.length + k) * shape.x.length * kSpread;
+                for (int64_t m = 0; m < length; ++m, line += kSpread) {
+                    const int64_t column =
+                        at == kOutside ? kOutside : band_source(a.x, shape.x, source.first_column, px, m);
+                    const S* pixel = data + larger(at, 0) * a.input.stride[2] + larger(column, 0) * a.input.stride[3];
+                    for (int64_t c = 0; c < a.channels; c += kChannels) {
+                        T* block = line + c / kChannels * shape.channel_pitch;
+                        const int64_t channels = smaller(kChannels, a.channels - c);
+                        if (column == kOutside)
+                            fill_zero(block, channels);
+                        else
+                            copy_strided(pixel + c, 1, block, channels, false);
+                    }
+                }
+            }
+}
+
+template <class S, class T>
+void pack_band(const DirectShape& shape, const BandSource<S>& source, T* target) {
+    const View& in = shape.a.input;
+    const bool spreads = shape.order == BandOrder::channels_as_rows;
+    const bool transposes = in.stride[1] == 1 && in.stride[3] != 1 && shape.a.channels > 2;
+    for (int64_t n = 0; n < source.images; ++n) {
+        const S* data = source.data + n * in.stride[0];
+        T* image = target + n * shape.image_pitch * (spreads ? spread(sizeof(T)) : 1);
+        if (spreads)
+            pack_spread(shape, source, data, image);
+        else if (transposes)
+            pack_transposed(shape, source, data, image);
+        else
+            pack_planes(shape, source, data, image);
+    }
+}
