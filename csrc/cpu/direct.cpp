@@ -11,8 +11,8 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kBandBytes = 320 << 10;     // leaves most of a megabyte of second level cache to the filters
-constexpr int64_t kBandPixels = 256;          // so that a panel of filters comes from far away once for many pixels
+constexpr int64_t kBandBytes = 320 << 10;  // leaves most of a megabyte of second level cache to the filters
+constexpr int64_t kBandPixels = 512, kBandPixelsOneDepth = 2048;
 constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
 constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
 constexpr int64_t kTilesAWorker = 3;
@@ -87,11 +87,15 @@ Work work_of(const DirectShape& shape, const DirectTraits& traits) {
     const double runs = static_cast<double>(shape.x.blocks * (shape.flat ? shape.y.blocks : a.y.out));
     Work work;
     if (shape.order == BandOrder::pixels_as_columns) {
-        const auto column = [&](int64_t vectors) { return steps_of_rows(a.filters, traits.rows, vectors); };
-        const int64_t rest = run % per_tile;
-        work.steps = static_cast<double>(run / per_tile) * column(2);
-        if (rest) work.steps += column(ceil_div(rest, traits.width));
-        work.tiles = static_cast<double>(ceil_div(run, per_tile) * ceil_div(a.filters, traits.rows));
+        const auto add = [&](int64_t panels, int64_t rows) {
+            const int64_t vectors = tile_vectors(traits.rows, rows), width = vectors * traits.width;
+            const double full = static_cast<double>(panels * (run / width)), last = static_cast<double>(panels);
+            work.steps += full * step(rows, vectors);
+            if (run % width) work.steps += last * step(rows, ceil_div(run % width, traits.width));
+            work.tiles += static_cast<double>(panels * ceil_div(run, width));
+        };
+        add(a.filters / shape.filter_panel, shape.filter_panel);
+        if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
         work.stores = filters * pixels * stored_each(a.output.stride[3], traits);
     } else {
         const int64_t rest = a.filters % per_tile;
@@ -126,6 +130,32 @@ double cycles(const DirectShape& shape, const DirectTraits& traits) {
            kBand * work.bands;
 }
 
+// Blocks of rows and columns. A band packs its neighbours' edges too, so it should be large and, where rows are long,
+// not much wider than high; but it and its sums, which leave the registers where the depth has several blocks, should
+// stay in the second level cache.
+void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
+    const Correlation& a = shape->a;
+    const int64_t pixels = shape->depth <= shape->depth_block ? kBandPixelsOneDepth : kBandPixels;
+    double least = 0;
+    BandAxis best_y, best_x;
+    for (int64_t parts = 1; parts <= a.x.out; parts = parts < 4 ? parts + 1 : 2 * parts) {
+        const int64_t block = ceil_div(a.x.out, parts);
+        if (parts > 1 && block < panel) break;
+        set_block(&shape->x, a.x, block);
+        set_block(&shape->y, a.y, 1);
+        const int64_t halo = shape->y.length - 1;
+        const int64_t row_bytes =
+            shape->x.length * shape->x.phases * shape->y.phases * std::max<int64_t>(1, pixel_bytes);
+        const int64_t rows = std::min(pixels / shape->x.block, kBandBytes / row_bytes - halo);
+        set_block(&shape->y, a.y, std::max<int64_t>(1, std::min(a.y.out, rows)));
+        double packed = static_cast<double>(shape->y.length * shape->x.length) /
+                        static_cast<double>(shape->y.block * shape->x.block);
+        if (rows < 1) packed *= 2;  // does not fit
+        if (parts == 1 || packed < 0.95 * least) least = packed, best_y = shape->y, best_x = shape->x;
+    }
+    shape->y = best_y, shape->x = best_x;
+}
+
 DirectShape shape_in_order(const Correlation& a, BandOrder order, const DirectTraits& traits, int workers) {
     DirectShape shape;
     shape.a = a;
@@ -133,26 +163,23 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, const DirectTr
     shape.depth = a.taps() * a.channels;
     shape.y = band_axis(a.y), shape.x = band_axis(a.x);
     const bool columns = order == BandOrder::pixels_as_columns;
-    shape.filter_panel = columns ? traits.rows : traits.columns();
-    shape.filter_panels = ceil_div(a.filters, shape.filter_panel);
+    shape.filter_panels = ceil_div(a.filters, columns ? traits.rows : traits.columns());
+    shape.filter_panel = columns ? ceil_div(a.filters, shape.filter_panels) : traits.columns();
     const int64_t panel = shape.pixel_panel(traits);
 
     const bool spreads = order == BandOrder::channels_as_rows;
     const int64_t size = traits.compute_bytes;
-    const int64_t pixel_bytes =
-        spreads ? ceil_div(a.channels, spread_channels(size)) * spread(size) * size : a.channels * size;
+    // Bytes of a band that are used: a spread pixel's cache lines, not the gaps between them.
+    const int64_t pixel_bytes = spreads ? round_up(a.channels * size, 64) : a.channels * size;
     const auto plane = [&] { return shape.y.length * shape.y.phases * shape.x.length * shape.x.phases; };
     const auto bytes = [&] { return shape.images * plane() * pixel_bytes; };
+    shape.depth_block = a.taps() * std::max<int64_t>(1, kDepthBlock / std::max<int64_t>(1, a.taps()));
     shape.images = 1, shape.image_blocks = a.n;
-    set_block(&shape.x, a.x, std::min(a.x.out, kBandPixels));
-    set_block(&shape.y, a.y, std::min(a.y.out, std::max<int64_t>(1, kBandPixels / shape.x.block)));
-    while (bytes() > kBandBytes && shape.y.block > 1) set_block(&shape.y, a.y, shape.y.block - 1);
-    while (bytes() > kBandBytes && shape.x.block > panel)
-        set_block(&shape.x, a.x, std::max(panel, shape.x.block / 2 / panel * panel));
+    cut_image(&shape, pixel_bytes, panel);
     if (shape.y.blocks == 1 && shape.x.blocks == 1) {
         // Several small images: what matters more than the band's place in the cache is how often filters are read.
         const int64_t most = 2 * kBandBytes / std::max<int64_t>(1, bytes());
-        const int64_t together = std::max<int64_t>(1, std::min(kBandPixels / (a.y.out * a.x.out), most));
+        const int64_t together = std::max<int64_t>(1, std::min(kBandPixels / 2 / (a.y.out * a.x.out), most));
         shape.image_blocks = ceil_div(a.n, together);
         shape.images = ceil_div(a.n, std::max<int64_t>(1, shape.image_blocks));
     }
@@ -179,7 +206,6 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, const DirectTr
         }
     }
 
-    shape.depth_block = a.taps() * std::max<int64_t>(1, kDepthBlock / std::max<int64_t>(1, a.taps()));
     shape.filters_in_tile = shape.bands() <= kBandsPackingTheirOwn;
     shape.image_pitch = plane();
     if (spreads) {

@@ -44,6 +44,13 @@ enum class BandOrder {
 constexpr int64_t spread_channels(int64_t compute_bytes) { return 256 / compute_bytes; }
 constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
 
+// Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many as the
+// registers hold. Narrow tiles would load a line of the band for every few multiply-adds.
+constexpr int64_t tile_vectors(int64_t mr, int64_t rows) {
+    if (mr < 8) return rows <= 2 ? 4 : 2;
+    return rows <= 3 ? 8 : rows <= 7 ? 4 : 2;
+}
+
 // How a Correlation is cut. A tile owns a band (an image's outputs in a block of rows by a block of columns) times a block
 // of filters of one group. Only how much work a tile is depends on the number of workers, no sum does.
 struct DirectShape {
@@ -65,6 +72,7 @@ struct DirectShape {
     int64_t tiles() const { return a.groups * bands() * filter_blocks; }
     int64_t shared_filters() const { return filters_in_tile ? 0 : a.groups * filter_panels * filter_panel * depth; }
     int64_t own_filters() const { return filters_in_tile ? filter_panel * depth_block : 0; }
+    // Pixels of a panel; as columns, of the narrowest one.
     int64_t pixel_panel(const DirectTraits& traits) const {
         return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
     }

@@ -151,13 +151,21 @@ struct Direct {
         const S* bias;
         int64_t filters;
 
-        // Filters are rows: sums[filter][pixel].
-        PYCONV_INLINE void store_rows(const PixelPanel& panel, const T* sums) const {
+        // A panel of one run whose vectors are contiguous in the tensor.
+        PYCONV_INLINE TileOutput<S> tile(const PixelPanel& panel, bool filters_are_rows, int64_t columns) const {
+            const View& out = shape.a.output;
+            const int64_t row = panel.at / shape.x.length, column = panel.at - row * shape.x.length;
+            return {data + out.offset(panel.image, 0, row, column), out.stride[filters_are_rows ? 1 : 3],
+                    static_cast<int>((columns - 1) % W + 1), bias};
+        }
+
+        // Filters are rows: sums[filter][width].
+        PYCONV_INLINE void store_rows(const PixelPanel& panel, const T* sums, int64_t width) const {
             const View& out = shape.a.output;
             panel.for_each_run(shape.x.length, source.columns, [&](const PixelRun& run) {
                 S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
                 for (int64_t f = 0; f < filters; ++f) {
-                    const T* from = sums + f * NR + run.lane;
+                    const T* from = sums + f * width + run.lane;
                     const V added = bias ? V::all(static_cast<T>(bias[f])) : V::zero();
                     for (int k = 0; k < run.length; k += W)
                         store(V::load(from + k), added, pixel + f * out.stride[1] + k * out.stride[3], out.stride[3],
@@ -224,6 +232,7 @@ struct Direct {
         constexpr bool kColumns = order == BandOrder::pixels_as_columns;
         constexpr int64_t kPosition = order == BandOrder::channels_as_rows ? spread(sizeof(T)) : 1;
         const DirectShape& shape = output.shape;
+        const bool stores_itself = !shape.flat && shape.a.output.stride[kColumns ? 3 : 1] == 1;
         for (int64_t begin = 0; begin == 0 || begin < shape.depth; begin += shape.depth_block) {
             const int64_t depth = smaller(shape.depth_block, shape.depth - begin);
             const bool last = begin + depth >= shape.depth;
@@ -234,12 +243,18 @@ struct Direct {
                 filters = operands.own_filters;
             }
             T* tile = operands.sums;
-            for_each_panel<kColumns ? NR : MR, !kColumns>(output, [&](const PixelPanel& panel) {
-                const auto kernel = BandTiles<T, order, MR>::pick(kColumns ? output.filters : panel.count,
-                                                                  kColumns ? panel.count : output.filters);
+            const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
+            for_each_panel<!kColumns>(output, width, [&](const PixelPanel& panel) {
+                const int64_t rows = kColumns ? output.filters : panel.count;
+                const int64_t columns = kColumns ? panel.count : output.filters;
                 const int64_t position = panel.image * shape.image_pitch + panel.at;
-                kernel(depth, filters, operands.band + position * kPosition, operands.offsets + begin, tile, begin > 0);
-                if (last) kColumns ? output.store_rows(panel, tile) : output.store_columns(panel, tile);
+                const TileOutput<S> to =
+                    last && stores_itself ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
+                BandTiles<S, T, order, MR>::pick(rows, columns)(depth, filters, shape.filter_panel,
+                                                                operands.band + position * kPosition,
+                                                                operands.offsets + begin, tile, begin > 0, to);
+                if (last && !stores_itself)
+                    kColumns ? output.store_rows(panel, tile, width) : output.store_columns(panel, tile);
                 tile += MR * NR;
             });
             if (last) break;
@@ -248,18 +263,18 @@ struct Direct {
 
     // A band's panels of pixels: every row by itself, or all rows as one line with the positions between them. Rows of
     // a tile cost what they hold, so they are shared out evenly; columns come in vectors, so the last takes the rest.
-    template <int kPanel, bool kEven, class Body>
-    static PYCONV_INLINE void for_each_panel(const Output& output, const Body& body) {
+    template <bool kEven, class Body>
+    static PYCONV_INLINE void for_each_panel(const Output& output, int64_t width, const Body& body) {
         const DirectShape& shape = output.shape;
         const BandSource<S>& source = output.source;
         const int64_t lines = shape.flat ? 1 : source.rows;
         const int64_t line = shape.flat ? (source.rows - 1) * shape.x.length + source.columns : source.columns;
-        const int64_t panels = ceil_div(line, kPanel);
+        const int64_t panels = ceil_div(line, width);
         for (int64_t n = 0; n < source.images; ++n)
             for (int64_t i = 0; i < lines; ++i)
                 for (int64_t p = 0; p < panels; ++p) {
-                    const int64_t begin = kEven ? p * line / panels : p * kPanel;
-                    const int64_t end = kEven ? (p + 1) * line / panels : smaller(line, begin + kPanel);
+                    const int64_t begin = kEven ? p * line / panels : p * width;
+                    const int64_t end = kEven ? (p + 1) * line / panels : smaller(line, begin + width);
                     body(PixelPanel{n, i * shape.x.length + begin, end - begin});
                 }
     }

@@ -50,6 +50,16 @@ PYCONV_INLINE void pack_line(const Axis& x, const BandAxis& band, const Inside& 
                      false);
 }
 
+// A channel's few rows of a band end before the hardware has learnt to follow them, and the next channel is a plane away:
+// its row is asked for while this one is copied.
+template <class S>
+PYCONV_INLINE void ask_for(const S* row, const Inside& inside, const Correlation& a, const BandAxis& band) {
+    const int64_t step = a.input.stride[3], elements = (inside.end - inside.begin) * band.stride;
+    if (step != 1) return;
+    for (int64_t k = 0; k < elements; k += 64 / static_cast<int64_t>(sizeof(S)))
+        __builtin_prefetch(row + inside.source + k);
+}
+
 // [channel][phase][row][column]: every channel's rows by themselves.
 template <class S, class T>
 void pack_planes(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
@@ -64,11 +74,14 @@ void pack_planes(const DirectShape& shape, const BandSource<S>& source, const S*
                 for (int64_t k = 0; k < lines; ++k) {
                     T* line = plane + c * shape.channel_pitch + k * shape.x.length;
                     const int64_t at = band_source(a.y, shape.y, source.first_row, py, k);
-                    if (at == kOutside)
+                    if (at == kOutside) {
                         fill_zero(line, length);
-                    else
-                        pack_line<S, T>(a.x, shape.x, inside, source.first_column, px, length,
-                                        data + c * a.input.stride[1] + at * a.input.stride[2], a.input.stride[3], line);
+                        continue;
+                    }
+                    const S* row = data + c * a.input.stride[1] + at * a.input.stride[2];
+                    if (c + 1 < a.channels) ask_for(row + a.input.stride[1], inside, a, shape.x);
+                    pack_line<S, T>(a.x, shape.x, inside, source.first_column, px, length, row, a.input.stride[3],
+                                    line);
                 }
         }
 }

@@ -10,53 +10,112 @@
 //   channels_as_rows   a[i] = band[offsets[d] + i * spread]   b = filters[d][NR]
 //   pixels_as_columns  a[i] = filters[d][MR]                  b = band[offsets[d] + lane]
 
-template <class T, BandOrder order, int MR, int NR, int M, int NV>
-void multiply_band(int64_t depth, const T* filters, const T* band, const int32_t* offsets, T* c, bool accumulate) {
+//
+// At the end of the depth the tile goes straight from the registers to the tensor, where its vectors are contiguous
+// there; otherwise to c.
+
+// Where a finished tile goes: row i's columns to data + i * row, `last` lanes of the last vector.
+template <class S>
+struct TileOutput {
+    S* data;  // null: the sums go to c
+    int64_t row;
+    int last;
+    const S* bias;  // of the tile's first filter, or null
+};
+
+template <class S, class T, BandOrder order, int NR, int M, int NV>
+void multiply_band(int64_t depth, const T* filters, int64_t filter_step, const T* band, const int32_t* offsets, T* c,
+                   bool accumulate, const TileOutput<S>& out) {
     using V = Vec<T>;
     constexpr bool kColumns = order == BandOrder::pixels_as_columns;
     constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(T)) : 1;
     V sum[M][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
     for (int64_t d = 0; d < depth; ++d) {
         const T* at = band + offsets[d];
         const T* a = kColumns ? filters : at;
         const T* b = kColumns ? at : filters;
-        V row[NV];
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::width);
+        if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
+            V row[NV];
+#pragma GCC unroll 2
+            for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::width);
 #pragma GCC unroll 16
-        for (int i = 0; i < M; ++i) {
-            const V element = V::all(a[i * kRow]);
-#pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) sum[i][v] = V::fma(element, row[v], sum[i][v]);
+            for (int i = 0; i < M; ++i) {
+                const V element = V::all(a[i * kRow]);
+#pragma GCC unroll 2
+                for (int v = 0; v < NV; ++v) sum[i][v] = V::fma(element, row[v], sum[i][v]);
+            }
+        } else {  // few rows, the other way round
+            V element[M];
+#pragma GCC unroll 8
+            for (int i = 0; i < M; ++i) element[i] = V::all(a[i * kRow]);
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) {
+                const V row = V::load(b + v * V::width);
+#pragma GCC unroll 8
+                for (int i = 0; i < M; ++i) sum[i][v] = V::fma(element[i], row, sum[i][v]);
+            }
         }
-        filters += kColumns ? MR : NR;
+        filters += kColumns ? filter_step : NR;
+    }
+    if (!out.data) {
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i)
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) sum[i][v].store(c + i * NR + v * V::width);
+        return;
+    }
+    if (out.bias) {  // without one nothing is added: -0 + 0 would be another zero
+        V added[NV];
+        for (int v = 0; v < NV && !kColumns; ++v)
+            added[v] = V::load_first(out.bias + v * V::width, v + 1 < NV ? V::width : out.last);
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i)
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v)
+                sum[i][v] = sum[i][v] + (kColumns ? V::all(static_cast<T>(out.bias[i])) : added[v]);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) sum[i][v].store(c + i * NR + v * V::width);
+    for (int i = 0; i < M; ++i) {
+        S* to = out.data + i * out.row;
+#pragma GCC unroll 8
+        for (int v = 0; v + 1 < NV; ++v) sum[i][v].store(to + v * V::width);
+        if (out.last == V::width)
+            sum[i][NV - 1].store(to + (NV - 1) * V::width);
+        else
+            sum[i][NV - 1].store_first(to + (NV - 1) * V::width, out.last);
+    }
 }
 
-// The micro-kernels of one order, by how many rows and vectors of the tile are in use.
-template <class T, BandOrder order, int MR>
+// The micro-kernels of one order, by how many rows and vectors of the tile are in use. Tiles of filters by pixels are wider
+// the fewer filters there are (tile_vectors); with pixels as rows there are two vectors of filters.
+template <class S, class T, BandOrder order, int MR>
 struct BandTiles {
-    static constexpr int NR = 2 * Vec<T>::width;
-    using Function = void (*)(int64_t depth, const T* filters, const T* band, const int32_t* offsets, T* c,
-                              bool accumulate);
+    using Function = void (*)(int64_t depth, const T* filters, int64_t filter_step, const T* band,
+                              const int32_t* offsets, T* c, bool accumulate, const TileOutput<S>& out);
 
-    template <int M, int NV>
-    static Function with_rows(int64_t rows) {
-        if constexpr (M > 1)
-            return rows == M ? &multiply_band<T, order, MR, NR, M, NV> : with_rows<M - 1, NV>(rows);
-        else
-            return &multiply_band<T, order, MR, NR, 1, NV>;
+    static constexpr int widest(int rows) {
+        return order == BandOrder::pixels_as_columns ? static_cast<int>(tile_vectors(MR, rows)) : 2;
     }
 
-    static Function pick(int64_t rows, int64_t columns) {
-        return columns > NR / 2 ? with_rows<MR, 2>(rows) : with_rows<MR, 1>(rows);
-    }
+    struct Table {
+        Function at[MR][8];
+        template <int M, int NV>
+        constexpr void fill() {
+            at[M - 1][NV - 1] = &multiply_band<S, T, order, widest(M) * Vec<T>::width, M, NV>;
+            if constexpr (NV > 1) fill<M, NV - 1>();
+        }
+        template <int M>
+        constexpr void fill_rows() {
+            fill<M, widest(M)>();
+            if constexpr (M > 1) fill_rows<M - 1>();
+        }
+        constexpr Table() : at{} { fill_rows<MR>(); }
+    };
+    static constexpr Table kTable{};
+
+    static Function pick(int64_t rows, int64_t columns) { return kTable.at[rows - 1][(columns - 1) / Vec<T>::width]; }
 };
