@@ -38,3 +38,19 @@ template <class T>
 PYCONV_INLINE void fill_zero(T* target, int64_t count) {
     for (int64_t k = 0; k < count; ++k) target[k] = T(0);
 }
+
+// The first lanes of a vector, at most `lanes`, a step of elements apart.
+template <class T, class S>
+PYCONV_INLINE void store_strided(Vec<T> x, S* to, int64_t step, int lanes) {
+    constexpr int W = Vec<T>::width;
+    if (lanes > W) lanes = W;
+    if (step == 1) {
+        lanes == W ? x.store(to) : x.store_first(to, lanes);
+    } else if (step == 2) {
+        x.store_every_other(to, lanes);
+    } else {
+        T lane[W];
+        x.store(lane);
+        for (int i = 0; i < lanes; ++i) to[i * step] = static_cast<S>(lane[i]);
+    }
+}

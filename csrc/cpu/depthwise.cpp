@@ -11,7 +11,8 @@ namespace {
 
 constexpr int64_t kTileChannels = 128;    // side by side: a few cache lines of every pixel at once
 constexpr int64_t kRowBytes = 256 << 10;  // source rows that one output row of a tile reads: in the second level cache
-constexpr int64_t kTiles = 48;            // wanted at least, so that cores can share them evenly
+constexpr int64_t kTurnedBytes = 256 << 10;  // of the rows that a worker turns at a time
+constexpr int64_t kTiles = 48;               // wanted at least, so that cores can share them evenly
 constexpr int64_t kPieceElements = 1 << 15;  // of weights packed by one tile
 constexpr int64_t kPartialBytes = 8 << 20;   // of grad_weight's partial sums, unless that leaves under 4 chunks
 constexpr size_t kScratchBytes = 256 << 20;  // beyond which a call is refused
@@ -26,12 +27,12 @@ int64_t column_span(const Axis& x) {
 }
 
 // What forward and grad_weight have in common: channel blocks and the tables.
-DepthwisePlan depthwise_plan(const Axis& y, const Axis& x, int64_t groups, const DepthwiseTraits& traits) {
+DepthwisePlan depthwise_plan(const Axis& y, const Axis& x, int64_t groups, bool turned, const DepthwiseTraits& traits) {
     DepthwisePlan plan;
     const int64_t quantum = traits.width * traits.vectors;
     const int64_t channel_bytes = std::max<int64_t>(y.taps, 1) * x.size * traits.compute_bytes;
     int64_t most = std::min(kTileChannels, kRowBytes / std::max<int64_t>(channel_bytes, 1));
-    most = std::max(quantum, most / quantum * quantum);
+    most = turned ? quantum : std::max(quantum, most / quantum * quantum);
     plan.channel_blocks = ceil_div(groups, most);
     plan.channels = round_up(ceil_div(groups, plan.channel_blocks), quantum);
     plan.channel_blocks = ceil_div(groups, plan.channels);
@@ -41,27 +42,50 @@ DepthwisePlan depthwise_plan(const Axis& y, const Axis& x, int64_t groups, const
     return plan;
 }
 
+// The workers' pieces, after everything that is shared: tables of rows, and turned rows for `rows` of the output.
+void add_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, bool turned, const DepthwiseTraits& traits,
+                int workers) {
+    plan->turned = plan->row_table + plan->row_table_bytes * static_cast<size_t>(workers);
+    if (!turned) return;
+    const int64_t span = (plan->rows - 1) * y.stride + (std::max<int64_t>(y.taps, 1) - 1) * y.dilation + 1;
+    plan->turned_rows = y.mode == PaddingMode::zeros ? std::min(y.size, span) : y.size;
+    const int64_t pixels = plan->turned_rows * x.size + plan->rows * x.out;
+    plan->turned_bytes = bytes_of(pixels * plan->channels, traits.compute_bytes);
+}
+
+// Rows of the output whose source, turned, fits beside them.
+int64_t rows_turned_together(const Axis& y, const Axis& x, const DepthwiseTraits& traits) {
+    const int64_t quantum_bytes = traits.width * traits.vectors * traits.compute_bytes;
+    const int64_t row = (y.stride * x.size + x.out) * quantum_bytes;
+    return std::max<int64_t>(1, std::min(y.out, kTurnedBytes / std::max<int64_t>(row, 1)));
+}
+
 }  // namespace
 
-DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits) {
-    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, traits);
+DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits, int workers) {
+    const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.output, a.groups);
+    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, turned, traits);
     plan.pieces = ceil_div(std::max<int64_t>(a.taps() * a.groups, 1), kPieceElements);
     plan.row_table = plan.weights + bytes_of(a.taps() * plan.pitch, traits.compute_bytes);
     const int64_t shared = ceil_div(a.n * a.y.out * plan.channel_blocks, kTiles);
-    plan.rows = std::min(a.y.out, std::max<int64_t>(shared, 4));
+    plan.rows = turned ? rows_turned_together(a.y, a.x, traits) : std::min(a.y.out, std::max<int64_t>(shared, 4));
     plan.row_blocks = ceil_div(a.y.out, plan.rows);
     plan.rows = ceil_div(a.y.out, plan.row_blocks);
     plan.row_blocks = ceil_div(a.y.out, plan.rows);
+    add_turned(&plan, a.y, a.x, turned, traits, workers);
     return plan;
 }
 
-DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits) {
-    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, traits);
+DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits, int workers) {
+    const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.grad_output, a.groups);
+    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, turned, traits);
     const int64_t chunk_bytes = a.taps() * plan.pitch * traits.compute_bytes;
     plan.chunks =
         std::min(ceil_div(2 * kTiles, plan.channel_blocks), std::max<int64_t>(4, kPartialBytes / chunk_bytes));
     plan.chunks = std::min(plan.chunks, a.n * a.y.out);
     plan.row_table = plan.weights + bytes_of(plan.chunks * a.taps() * plan.pitch, traits.compute_bytes);
+    if (turned) plan.rows = rows_turned_together(a.y, a.x, traits);
+    add_turned(&plan, a.y, a.x, turned, traits, workers);
     return plan;
 }
 
@@ -77,11 +101,11 @@ void depthwise_columns(const Axis& x, int64_t element_stride, int64_t* columns) 
 
 size_t depthwise_workspace(const Call& call, int workers, const DepthwiseTraits& traits) {
     if (call.pass == Pass::grad_weight)
-        return depthwise_gradient_plan(weight_gradient(call.problem, call.tensors), traits).total(workers);
+        return depthwise_gradient_plan(weight_gradient(call.problem, call.tensors), traits, workers).total(workers);
     size_t most = 0;
     for (int64_t i = 0; i < correlation_count(call.problem, call.pass); ++i) {
         const Correlation a = correlation_at(call.problem, call.pass, call.tensors, i);
-        most = std::max(most, depthwise_forward_plan(a, traits).total(workers));
+        most = std::max(most, depthwise_forward_plan(a, traits, workers).total(workers));
     }
     return most;
 }
@@ -91,10 +115,12 @@ std::string depthwise_refusal(const Call& call) {
     if (a.channels_per_group() != 1 || a.filters_per_group() != 1)
         return "takes one channel and one filter a group, the problem has " + std::to_string(a.channels_per_group()) +
                " and " + std::to_string(a.filters_per_group());
-    const int64_t input = call.tensors.input.stride[1], output = call.tensors.output.stride[1];
-    if (a.groups > 1 && (input != 1 || output != 1))
-        return "needs channels side by side (channels_last), they are " + std::to_string(input) +
-               " elements apart in the input and " + std::to_string(output) + " in the output";
+    const View &input = call.tensors.input, &output = call.tensors.output;
+    const auto lies_well = [&a](const View& view) { return !needs_turning(view, a.groups) || view.stride[3] == 1; };
+    if (!lies_well(input) || !lies_well(output))
+        return "needs channels or columns side by side, they are " + std::to_string(input.stride[1]) + " and " +
+               std::to_string(input.stride[3]) + " elements apart in the input and " +
+               std::to_string(output.stride[1]) + " and " + std::to_string(output.stride[3]) + " in the output";
     if (call.pass == Pass::grad_input && correlation_at(a, call.pass, call.tensors, 0).folds())
         return std::string("padding mode ") + name_of(a.padding_mode) +
                " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
@@ -111,16 +137,20 @@ double depthwise_cost(const Call& call, int workers, const DepthwiseTraits& trai
     // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
     // taps do not reach, with the idle lanes of the last vector of channels; and memory.
     constexpr double kRate[] = {10, 32, 50};
-    constexpr double kCall = 3000;
+    constexpr double kCall = 3000, kTurn[] = {1.0, 0.4, 0.25};
     const double taps = static_cast<double>(a.r * a.s);
     const double lanes = static_cast<double>(round_up(a.groups, traits.width)) / static_cast<double>(a.groups);
     double rate = kRate[static_cast<int>(traits.isa)] * 4 / static_cast<double>(traits.compute_bytes);
     rate *= taps / (taps + 8) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
     const double sums = a.flops() * 0.5 * lanes / rate;
     const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
+    const bool turned = needs_turning(call.tensors.input, a.groups) || needs_turning(call.tensors.output, a.groups);
+    // An element turned there or back, in nanoseconds.
+    const double turn = kTurn[static_cast<int>(traits.isa)] * (call.pass == Pass::grad_weight ? 0.5 : 1.0);
+    const double turning = turned ? static_cast<double>(a.input_elements() + a.output_elements()) * turn : 0.0;
     constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
-    return (calls * kCall + (sums + bytes / (bytes < kCached ? 24 : 10)) / workers) * 1e-9;
+    return (calls * kCall + (sums + turning + bytes / (bytes < kCached ? 24 : 10)) / workers) * 1e-9;
 }
 
 }  // namespace pyconv

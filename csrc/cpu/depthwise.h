@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Depthwise correlation with the vector along channels, for tensors whose channels lie side by side (channels_last).
-// The kernels are in depthwise.inl; this is what they share with the plan. NCHW tensors are for the plane kernels.
+// Depthwise correlation with the vector along channels. Where channels lie side by side (channels_last) tensors are read
+// in place; of NCHW tensors, some rows of some channels are turned at a time (depthwise_turned.inl).
+// The kernels are in depthwise.inl; this is what they share with the plan.
 #pragma once
 
 #include "cpu/algorithm.h"
@@ -30,13 +31,20 @@ struct DepthwisePlan {
     size_t weights = 0;          // [tap][pitch], or grad_weight's partial sums [chunk][tap][pitch]
     size_t row_table = 0;        // [worker][tap row]
     size_t row_table_bytes = 0;  // of one worker
-    size_t total(int workers) const { return row_table + row_table_bytes * static_cast<size_t>(workers); }
+    size_t turned = 0;           // [worker]: rows of the source, then of the output, as [row][column][channels]
+    size_t turned_bytes = 0;     // of one worker; 0 where nothing is turned
+    int64_t turned_rows = 0;     // of the source, at most
+    size_t total(int workers) const { return turned + turned_bytes * static_cast<size_t>(workers); }
 };
 
 constexpr int64_t kOutsideColumn = INT64_MIN;
 
-DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits);
-DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits);
+// Whether a tensor's channels lie apart and have to be turned.
+inline bool needs_turning(const View& view, int64_t groups) { return groups > 1 && view.stride[1] != 1; }
+
+// Both need the number of workers only for where their pieces of the workspace lie.
+DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits, int workers);
+DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits, int workers);
 
 // Fills the table of virtual columns: entry j * stride + tap * dilation is for tap `tap` of output column j.
 void depthwise_columns(const Axis& x, int64_t element_stride, int64_t* columns);

@@ -206,6 +206,7 @@ struct DepthwisePack {
 };
 
 #include "cpu/depthwise_grad_weight.inl"
+#include "cpu/depthwise_turned.inl"
 
 template <class S>
 constexpr DepthwiseTraits depthwise_traits() {
@@ -233,10 +234,16 @@ Status run_depthwise(const Call& call, void* workspace, Executor& executor) {
     }
     for (int64_t i = 0; i < correlation_count(call.problem, call.pass); ++i) {
         const Correlation a = correlation_at(call.problem, call.pass, call.tensors, i);
-        const DepthwisePlan plan = depthwise_forward_plan(a, depthwise_traits<S>());
-        depthwise_columns(a.x, a.input.stride[3], reinterpret_cast<int64_t*>(memory + plan.columns));
+        const DepthwisePlan plan = depthwise_forward_plan(a, depthwise_traits<S>(), executor.workers());
+        const bool turned = plan.turned_bytes > 0;
+        depthwise_columns(a.x, turned ? plan.channels : a.input.stride[3],
+                          reinterpret_cast<int64_t*>(memory + plan.columns));
         executor.for_each(plan.pieces, DepthwisePack<T, S>{a, plan, reinterpret_cast<T*>(memory + plan.weights)});
-        executor.for_each(a.n * plan.row_blocks * plan.channel_blocks, DepthwiseForward<T, S>{a, plan, memory});
+        const int64_t tiles = a.n * plan.row_blocks * plan.channel_blocks;
+        if (turned)
+            executor.for_each(tiles, DepthwiseTurned<T, S>{a, plan, memory});
+        else
+            executor.for_each(tiles, DepthwiseForward<T, S>{a, plan, memory});
     }
     return {};
 }

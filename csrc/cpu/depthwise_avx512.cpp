@@ -15,6 +15,8 @@
 #define PYCONV_DEPTHWISE_VECTORS 2
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
+#include "cpu/simd/transpose.inl"
+#include "cpu/copy.inl"
 #include "cpu/depthwise.inl"
 #include "cpu/simd/isa_end.h"
 

@@ -166,11 +166,19 @@ struct DepthwiseGradientSum {
 };
 
 template <class T, class S>
+struct DepthwiseTurnedGradient;
+
+template <class T, class S>
 void run_depthwise_gradient(const Call& call, const DepthwiseTraits& traits, char* memory, Executor& executor) {
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
-    const DepthwisePlan plan = depthwise_gradient_plan(a, traits);
-    depthwise_columns(a.x, a.input.stride[3], reinterpret_cast<int64_t*>(memory + plan.columns));
+    const DepthwisePlan plan = depthwise_gradient_plan(a, traits, executor.workers());
+    const bool turned = plan.turned_bytes > 0;
+    depthwise_columns(a.x, turned ? plan.channels : a.input.stride[3],
+                      reinterpret_cast<int64_t*>(memory + plan.columns));
     const DepthwiseGradient<T, S> body{a, plan, memory};
-    executor.for_each(plan.chunks * plan.channel_blocks, body);
+    if (turned)
+        executor.for_each(plan.chunks * plan.channel_blocks, DepthwiseTurnedGradient<T, S>{a, plan, memory});
+    else
+        executor.for_each(plan.chunks * plan.channel_blocks, body);
     executor.for_each(plan.channel_blocks, DepthwiseGradientSum<T, S>{body});
 }

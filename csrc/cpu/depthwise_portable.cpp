@@ -10,6 +10,8 @@
 #define PYCONV_DEPTHWISE_VECTORS 1
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_portable.h"
+#include "cpu/simd/transpose.inl"
+#include "cpu/copy.inl"
 #include "cpu/depthwise.inl"
 #include "cpu/simd/isa_end.h"
 

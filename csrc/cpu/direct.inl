@@ -196,21 +196,7 @@ struct Direct {
 
         // Without a bias nothing is added: -0 + 0 would be another zero.
         PYCONV_INLINE void store(V sum, V added, S* to, int64_t step, int lanes) const {
-            write(bias ? sum + added : sum, to, step, lanes);
-        }
-
-        // The first lanes of a vector, at most `lanes`, a step of elements apart.
-        static PYCONV_INLINE void write(V sum, S* to, int64_t step, int lanes) {
-            if (lanes > W) lanes = W;
-            if (step == 1) {
-                lanes == W ? sum.store(to) : sum.store_first(to, lanes);
-            } else if (step == 2) {
-                sum.store_every_other(to, lanes);
-            } else {
-                T lane[W];
-                sum.store(lane);
-                for (int i = 0; i < lanes; ++i) to[i * step] = static_cast<S>(lane[i]);
-            }
+            store_strided(bias ? sum + added : sum, to, step, lanes);
         }
 
         // A square of pixels by filters, turned so that each filter's pixels are side by side.
@@ -222,7 +208,7 @@ struct Direct {
             }
             transpose(square);
             const View& out = shape.a.output;
-            for (int f = 0; f < count; ++f) write(square[f], to + f * out.stride[1], out.stride[3], pixels);
+            for (int f = 0; f < count; ++f) store_strided(square[f], to + f * out.stride[1], out.stride[3], pixels);
         }
     };
 
