@@ -115,12 +115,6 @@ std::string depthwise_refusal(const Call& call) {
     if (a.channels_per_group() != 1 || a.filters_per_group() != 1)
         return "takes one channel and one filter a group, the problem has " + std::to_string(a.channels_per_group()) +
                " and " + std::to_string(a.filters_per_group());
-    const View &input = call.tensors.input, &output = call.tensors.output;
-    const auto lies_well = [&a](const View& view) { return !needs_turning(view, a.groups) || view.stride[3] == 1; };
-    if (!lies_well(input) || !lies_well(output))
-        return "needs channels or columns side by side, they are " + std::to_string(input.stride[1]) + " and " +
-               std::to_string(input.stride[3]) + " elements apart in the input and " +
-               std::to_string(output.stride[1]) + " and " + std::to_string(output.stride[3]) + " in the output";
     if (call.pass == Pass::grad_input && correlation_at(a, call.pass, call.tensors, 0).folds())
         return std::string("padding mode ") + name_of(a.padding_mode) +
                " makes grad_input fold padded pixels back onto the image, this kernel only gathers";

@@ -17,6 +17,7 @@
 #include "cpu/simd/vec_avx512.h"
 #include "cpu/simd/transpose.inl"
 #include "cpu/copy.inl"
+#include "cpu/turn.inl"
 #include "cpu/depthwise.inl"
 #include "cpu/simd/isa_end.h"
 

@@ -27,32 +27,9 @@ PYCONV_INLINE RowRange source_rows(const Axis& y, int64_t first, int64_t limit) 
 template <class T, class S>
 void turn_rows(const View& view, const S* image, const RowRange& rows, int64_t columns, int64_t channel, int64_t count,
                int64_t channels, T* to) {
-    constexpr int W = Vec<T>::width;
-    for (int64_t row = rows.first; row < rows.limit; ++row)
-        for (int64_t c = 0; c < count; c += W) {
-            const int lanes = static_cast<int>(smaller(W, count - c));
-            const S* from = image + row * view.stride[2] + (channel + c) * view.stride[1];
-            T* line = to + (row - rows.first) * columns * channels + c;
-            if (view.stride[1] == 1) {
-                for (int64_t m = 0; m < columns; ++m)
-                    load_channels<true, T>(from + m * view.stride[3], lanes).store(line + m * channels);
-                continue;
-            }
-            for (int64_t m = 0; m < columns; m += W) {
-                const int pixels = static_cast<int>(smaller(W, columns - m));
-                Vec<T> square[W];
-                if (lanes == W && pixels == W) {
-#pragma GCC unroll 16
-                    for (int i = 0; i < W; ++i) square[i] = Vec<T>::load(from + i * view.stride[1] + m);
-                } else {
-                    for (int i = 0; i < W; ++i)
-                        square[i] =
-                            i < lanes ? Vec<T>::load_first(from + i * view.stride[1] + m, pixels) : Vec<T>::zero();
-                }
-                transpose(square);
-                for (int i = 0; i < pixels; ++i) square[i].store(line + (m + i) * channels);
-            }
-        }
+    for (int64_t row = rows.first; row < rows.limit; ++row, to += columns * channels)
+        turn_pixels<T>(image + row * view.stride[2] + channel * view.stride[1], view.stride[1], view.stride[3], columns,
+                       count, to, channels);
 }
 
 // The way back, of one row: adds the bias, rounds, and stores `count` channels.

@@ -266,7 +266,6 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
 
 std::string direct_refusal(const Call& call, const DirectTraits& traits) {
     const Problem& a = call.problem;
-    if (call.pass == Pass::grad_weight) return "does forward and grad_input";
     const int64_t count = correlation_count(a, call.pass);
     for (int64_t index = 0; index < count; ++index) {
         const Correlation correlation = correlation_at(a, call.pass, call.tensors, index);

@@ -15,10 +15,12 @@
 #include "cpu/simd/vec_avx2.h"
 #include "cpu/simd/transpose.inl"
 #include "cpu/copy.inl"
+#include "cpu/turn.inl"
 #include "cpu/pack_filters.inl"
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
 #include "cpu/direct.inl"
+#include "cpu/direct_weight.inl"
 #include "cpu/simd/isa_end.h"
 
 namespace pyconv {
@@ -26,7 +28,7 @@ namespace pyconv {
 namespace {
 
 template <class S, class T>
-using Row = DirectRow<avx2::Direct<S, T, 6, Isa::avx2>>;
+using Row = DirectRow<avx2::Direct<S, T, 6, Isa::avx2>, avx2::DirectWeight<S, T, 6, Isa::avx2>>;
 
 }  // namespace
 

@@ -15,10 +15,12 @@
 #include "cpu/simd/vec_avx512.h"
 #include "cpu/simd/transpose.inl"
 #include "cpu/copy.inl"
+#include "cpu/turn.inl"
 #include "cpu/pack_filters.inl"
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
 #include "cpu/direct.inl"
+#include "cpu/direct_weight.inl"
 #include "cpu/simd/isa_end.h"
 
 namespace pyconv {
@@ -26,7 +28,7 @@ namespace pyconv {
 namespace {
 
 template <class S, class T>
-using Row = DirectRow<avx512::Direct<S, T, 14, Isa::avx512>>;
+using Row = DirectRow<avx512::Direct<S, T, 14, Isa::avx512>, avx512::DirectWeight<S, T, 14, Isa::avx512>>;
 
 }  // namespace
 

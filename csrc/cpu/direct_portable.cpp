@@ -11,10 +11,12 @@
 #include "cpu/simd/vec_portable.h"
 #include "cpu/simd/transpose.inl"
 #include "cpu/copy.inl"
+#include "cpu/turn.inl"
 #include "cpu/pack_filters.inl"
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
 #include "cpu/direct.inl"
+#include "cpu/direct_weight.inl"
 #include "cpu/simd/isa_end.h"
 
 namespace pyconv {
@@ -22,7 +24,7 @@ namespace pyconv {
 namespace {
 
 template <class S, class T>
-using Row = DirectRow<portable::Direct<S, T, 4, Isa::portable>>;
+using Row = DirectRow<portable::Direct<S, T, 4, Isa::portable>, portable::DirectWeight<S, T, 4, Isa::portable>>;
 
 }  // namespace
 

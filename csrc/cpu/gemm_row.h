@@ -50,8 +50,8 @@ struct GemmRow {
         if (call.pass == Pass::grad_weight) {
             const double columns = static_cast<double>((a.channels_per_group() * a.r * a.s + W - 1) / W * W);
             return launch(1) + memory +
-                   groups * pixels * (columns * rows(filters) / rate + (filters + depth) * kPack + taps * kOffset) /
-                       workers;
+                   kGather * groups * pixels *
+                       (columns * rows(filters) / rate + (filters + depth) * kPack + taps * kOffset) / workers;
         }
         const bool backward = call.pass == Pass::grad_input;
         const double written = backward ? static_cast<double>(a.channels_per_group()) : filters;
@@ -67,6 +67,7 @@ struct GemmRow {
 private:
     // Measured on AMD EPYC (Zen 4), 2026-11: an element packed; and, before its channels are, a pixel found for a tap.
     static constexpr double kPack = 0.25e-9, kOffset = 8e-9;
+    static constexpr double kGather = 1.3;       // grad_weight's columns are copied in pieces
     static constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
     static double launch(int64_t count) { return 4e-6 * static_cast<double>(count); }
     // A row costs its loads of the columns too: few rows are dear.

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+// Geometry, refusals and cost of grad_weight on packed bands.
+#include "cpu/direct_weight.h"
+
+#include <algorithm>
+
+namespace pyconv {
+
+namespace {
+
+constexpr int64_t kUnitPixels = 256;          // depth of a micro-kernel call: its operands stay in the first two caches
+constexpr int64_t kBandBytes = 256 << 10;     // of a unit's source
+constexpr int64_t kSumBytes = 640 << 10;      // of a tile
+constexpr int64_t kColumns = 576;             // of a tile's matrix, about
+constexpr int64_t kFilters = 126;             // likewise; whole panels of 14 and of 6
+constexpr int64_t kChunkBytes = 512 << 10;    // of a chunk's images, where groups share cache lines
+constexpr int64_t kTiles = 32;                // wanted at least
+constexpr int64_t kPartialBytes = 16 << 20;   // of the chunks' sums, unless one chunk's are more
+constexpr int64_t kScratchBytes = 256 << 20;  // beyond which a call is refused
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// `count` in even blocks of about `target` at most, in multiples of `quantum` but for the last.
+int64_t even_block(int64_t count, int64_t quantum, int64_t target) {
+    const int64_t blocks = ceil_div(count, std::max(quantum, target / quantum * quantum));
+    return std::min(count, round_up(ceil_div(count, blocks), quantum));
+}
+
+// Cycles of one step on an m x v tile, as in direct.cpp.
+double step(int64_t m, int64_t v) {
+    const double loads = static_cast<double>(v) + 0.5 * static_cast<double>(m) + 0.5;
+    return std::max({static_cast<double>(m * v), loads, 4.0});
+}
+
+// Cycles a pixel for one run of the matrix against all filters of a block.
+double steps(int64_t run, int64_t filters, bool filters_are_columns, const DirectTraits& traits) {
+    const int64_t rows = filters_are_columns ? run : filters, columns = filters_are_columns ? filters : run;
+    const int64_t panels = ceil_div(rows, traits.rows), m = ceil_div(rows, panels);
+    const int64_t vectors = filters_are_columns ? 2 : tile_vectors(traits.rows, m);
+    const int64_t full = columns / (vectors * traits.width), rest = columns % (vectors * traits.width);
+    double result = static_cast<double>(full) * step(m, vectors);
+    if (rest) result += step(m, ceil_div(rest, traits.width));
+    return result * static_cast<double>(panels);
+}
+
+void cut_units(WeightShape* shape, int64_t size) {
+    const WeightGradient& a = shape->a;
+    shape->images = 1;
+    shape->columns = even_block(a.x.out, 1, kUnitPixels);
+    const auto bytes = [&](int64_t rows) {
+        return shape->band_rows(rows) * shape->band_columns(shape->columns) * shape->channel_block * size;
+    };
+    int64_t rows = std::min(a.y.out, std::max<int64_t>(1, kUnitPixels / shape->columns));
+    while (rows > 1 && bytes(rows) > kBandBytes) --rows;
+    shape->rows = ceil_div(a.y.out, ceil_div(a.y.out, rows));
+    if (shape->rows == a.y.out && shape->columns == a.x.out) {
+        const int64_t most =
+            std::min(kUnitPixels / (a.y.out * a.x.out), kBandBytes / std::max<int64_t>(1, bytes(rows)));
+        shape->images = ceil_div(a.n, ceil_div(a.n, std::max<int64_t>(1, most)));
+    }
+    shape->image_units = ceil_div(a.n, shape->images);
+    shape->row_units = ceil_div(a.y.out, shape->rows);
+    shape->column_units = ceil_div(a.x.out, shape->columns);
+}
+
+}  // namespace
+
+int64_t WeightShape::filter_panel(int64_t filters, const DirectTraits& traits) const {
+    return filters_are_columns ? traits.columns() : ceil_div(filters, ceil_div(filters, traits.rows));
+}
+
+int64_t WeightShape::filter_panels(const DirectTraits& traits) const {
+    return ceil_div(filter_block, filter_panel(filter_block, traits));
+}
+
+int64_t WeightShape::filter_slot(const DirectTraits& traits) const {
+    return filters_are_columns ? traits.columns() : round_up(traits.rows, traits.width);
+}
+
+int64_t WeightShape::slots(const DirectTraits& traits) const {
+    const int64_t run = run_length(channel_block);
+    const int64_t along = filters_are_columns ? traits.rows : traits.columns();  // the narrowest panels
+    const int64_t across = filters_are_columns ? traits.columns() : traits.rows;
+    return runs() * ceil_div(run, along) * ceil_div(filter_block, across);
+}
+
+WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits) {
+    WeightShape shape;
+    shape.a = a;
+    shape.merged = a.x.taps == 1 || a.x.dilation == 1;
+    shape.step_y = a.y.taps == 1 ? 1 : a.y.stride;
+    shape.step_x = a.x.taps == 1 ? 1 : a.x.stride;
+    const int64_t width = traits.width;
+    const int64_t wanted = std::max(width, std::min<int64_t>(256, kColumns / a.taps() / width * width));
+    shape.channel_block = a.channels <= wanted ? a.channels : even_block(a.channels, width, wanted);
+    shape.channel_blocks = ceil_div(a.channels, shape.channel_block);
+    const int64_t run = shape.run_length(shape.channel_block);
+    // Few columns leave room for more filters: whole pixels of grad_output are read at once.
+    const int64_t matrix_columns = std::max<int64_t>(1, run * (shape.merged ? a.y.taps : a.taps()));
+    const int64_t filters = std::max(kFilters, std::min(2 * kFilters, kFilters * kColumns / matrix_columns));
+    shape.filters_are_columns = false;
+    const double as_rows = steps(run, std::min(a.filters, filters), false, traits);
+    shape.filters_are_columns = steps(run, std::min(a.filters, filters), true, traits) < 0.95 * as_rows;
+    const int64_t panel = shape.filters_are_columns ? traits.columns() : traits.rows;
+    shape.filter_block = even_block(a.filters, panel, std::max(panel, filters));
+    shape.filter_blocks = ceil_div(a.filters, shape.filter_block);
+    // A run's row of sums is as long as the run, however the filters are cut.
+    const int64_t row_bytes =
+        round_up(shape.filter_block, panel) * a.x.taps * shape.channel_block * traits.compute_bytes;
+    shape.row_block = std::max<int64_t>(1, std::min(a.y.taps, kSumBytes / std::max<int64_t>(1, row_bytes)));
+    shape.row_block = ceil_div(a.y.taps, ceil_div(a.y.taps, shape.row_block));
+    shape.row_blocks = ceil_div(a.y.taps, shape.row_block);
+    cut_units(&shape, traits.compute_bytes);
+
+    const int64_t tile_bytes = shape.slots(traits) * traits.rows * traits.columns() * traits.compute_bytes;
+    int64_t chunks = ceil_div(kTiles, shape.blocks());
+    // Tiles of one chunk follow each other: groups of side-by-side channels read the same cache lines.
+    const int64_t image_bytes =
+        (a.y.size * a.x.size * a.channels + a.y.out * a.x.out * a.filters) * a.groups * size_of(a.dtype);
+    if (a.groups > 1 && a.channels * size_of(a.dtype) < 64)
+        chunks = std::max(chunks, ceil_div(a.n * image_bytes, kChunkBytes));
+    chunks = std::max<int64_t>(1, std::min(chunks, kPartialBytes / (shape.blocks() * tile_bytes)));
+    shape.chunk = ceil_div(shape.units(), std::min(chunks, shape.units()));
+    shape.chunks = ceil_div(shape.units(), shape.chunk);
+    return shape;
+}
+
+WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& traits) {
+    const auto bytes = [&](int64_t elements) {
+        return aligned_bytes(static_cast<size_t>(elements * traits.compute_bytes));
+    };
+    WeightScratch scratch;
+    scratch.tile = bytes(shape.slots(traits) * traits.rows * traits.columns());
+    scratch.shared = scratch.tile * static_cast<size_t>(shape.blocks() * shape.chunks);
+    scratch.band = aligned_bytes(static_cast<size_t>(shape.unit_pixels()) * sizeof(int32_t));
+    const int64_t band =
+        shape.images * shape.band_rows(shape.rows) * shape.band_columns(shape.columns) * shape.channel_block;
+    scratch.gradient = scratch.band + bytes(band + 8 * traits.width);  // panels read past their run
+    scratch.total =
+        scratch.gradient + bytes(shape.unit_pixels() * shape.filter_panels(traits) * shape.filter_slot(traits));
+    return scratch;
+}
+
+std::string direct_weight_refusal(const Call& call, const DirectTraits& traits) {
+    const WeightShape shape = weight_shape(weight_gradient(call.problem, call.tensors), traits);
+    const WeightScratch scratch = weight_scratch(shape, traits);
+    const int64_t most = static_cast<int64_t>(std::max(scratch.shared, scratch.total));
+    if (most > kScratchBytes)
+        return "would take " + std::to_string(most >> 20) + " MiB of workspace, the limit is " +
+               std::to_string(kScratchBytes >> 20);
+    return {};
+}
+
+double direct_weight_cost(const Call& call, const DirectTraits& traits) {
+    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond; and cycles a micro-kernel call, with its sums in and out.
+    constexpr double kRate[] = {1.6, 3.2, 3.2}, kSlot = 120, kUnit = 1500;
+    const WeightShape shape = weight_shape(weight_gradient(call.problem, call.tensors), traits);
+    const WeightGradient& a = shape.a;
+    const double pixels = static_cast<double>(a.pixels()), units = static_cast<double>(shape.units());
+    const double blocks = static_cast<double>(shape.blocks());
+    const int64_t run = shape.run_length(shape.channel_block);
+    const double each =
+        static_cast<double>(shape.runs()) * steps(run, shape.filter_block, shape.filters_are_columns, traits);
+    double cycles = blocks * pixels * each;
+    cycles += blocks * units * (kSlot * static_cast<double>(shape.slots(traits)) + kUnit);
+    // Packing: the band once a block of filters, grad_output once a block of channels and of kernel rows; a short run
+    // of channels costs as much as a vector.
+    const double band =
+        static_cast<double>(shape.images * shape.band_rows(shape.rows) * shape.band_columns(shape.columns));
+    const double vectors = static_cast<double>(ceil_div(shape.channel_block, traits.width));
+    cycles += blocks * units * band * (4 + 6 * vectors);
+    cycles += blocks * pixels * 6 * static_cast<double>(ceil_div(shape.filter_block, traits.rows));
+    cycles += static_cast<double>(a.groups * a.filters * a.channels * a.taps()) *
+              (1.5 + 0.2 * static_cast<double>(shape.chunks));
+    const Problem& p = call.problem;
+    const double bytes = static_cast<double>((p.input_elements() + p.output_elements()) * size_of(p.dtype));
+    constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
+    return (cycles / kRate[static_cast<int>(traits.isa)] + bytes / (bytes < kCached ? 24 : 10) + 3000) * 1e-9;
+}
+
+}  // namespace pyconv

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// grad_weight on packed bands, without im2col. The kernels are in direct_weight.inl; this is their geometry.
+#pragma once
+
+#include "cpu/direct.h"
+
+namespace pyconv {
+
+// How a WeightGradient is cut; a function of the problem and of the micro-kernel, never of the number of workers.
+//
+// The sum runs over units: blocks of output rows and columns of one image, or several small images. Chunks are runs of
+// units that are summed apart, so that small weights keep many workers busy. A tile is one chunk, one group, one block of
+// channels, of kernel rows and of filters.
+//
+// Of a band, [row][column][channel], what one kernel row reads from a pixel on is consecutive: all its taps, each
+// with all its channels, unless taps are dilated. Such a run is one axis of the result's matrix, filters are the other.
+struct WeightShape {
+    WeightGradient a;
+    bool filters_are_columns;  // of the matrix: where runs are short
+    bool merged;               // a run is a kernel row; otherwise one tap
+    int64_t step_y, step_x;    // band positions from one output to the next: the stride, or 1 where there is one tap
+    int64_t channel_block, channel_blocks;
+    int64_t row_block, row_blocks;  // kernel rows
+    int64_t filter_block, filter_blocks;
+    int64_t images, rows, columns;  // of a unit
+    int64_t image_units, row_units, column_units;
+    int64_t chunk, chunks;  // units of a chunk; how many
+
+    int64_t units() const { return image_units * row_units * column_units; }
+    int64_t unit_pixels() const { return images * rows * columns; }
+    int64_t blocks() const { return a.groups * channel_blocks * row_blocks * filter_blocks; }
+    int64_t runs() const { return merged ? row_block : row_block * a.x.taps; }  // of a tile, at most
+    int64_t run_length(int64_t channels) const { return merged ? a.x.taps * channels : channels; }
+    int64_t band_rows(int64_t outputs) const { return (outputs - 1) * step_y + (row_block - 1) * a.y.dilation + 1; }
+    int64_t band_columns(int64_t outputs) const { return (outputs - 1) * step_x + (a.x.taps - 1) * a.x.dilation + 1; }
+
+    // Micro-kernel tiles of one run, and the distance between packed pixels of grad_output.
+    int64_t slots(const DirectTraits& traits) const;
+    int64_t filter_panel(int64_t filters, const DirectTraits& traits) const;
+    int64_t filter_panels(const DirectTraits& traits) const;  // of a tile, at most
+    int64_t filter_slot(const DirectTraits& traits) const;
+};
+
+WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits);
+
+// Byte offsets: sums of every tile, shared; then a worker's offsets of pixels, band and packed grad_output.
+struct WeightScratch {
+    size_t tile = 0, shared = 0;
+    size_t band = 0, gradient = 0, total = 0;
+    size_t bytes(int workers) const { return shared + static_cast<size_t>(workers) * total; }
+};
+
+WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& traits);
+
+std::string direct_weight_refusal(const Call& call, const DirectTraits& traits);
+double direct_weight_cost(const Call& call, const DirectTraits& traits);
+
+}  // namespace pyconv

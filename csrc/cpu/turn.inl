@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// Pixels of an image row with their channels side by side, from any layout. Included inside an ISA region.
+
+// to[pixel][distance]: `channels` of each of `pixels`, whose elements are channel_step and pixel_step apart. Of the rest of
+// a pixel's distance, lanes up to the end of its last whole vector become zero where they fit.
+template <class T, class S>
+PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixel_step, int64_t pixels,
+                               int64_t channels, T* to, int64_t distance) {
+    constexpr int W = Vec<T>::width;
+    const auto room = [&](int64_t c) { return static_cast<int>(smaller(W, distance - c)); };
+    if (channel_step == 1 && channels > 1) {
+        for (int64_t c = 0; c < channels; c += W) {
+            const int lanes = static_cast<int>(smaller(W, channels - c)), fits = room(c);
+            for (int64_t m = 0; m < pixels; ++m) {
+                T* at = to + m * distance + c;
+                const S* pixel = from + m * pixel_step + c;
+                if (lanes == W)
+                    Vec<T>::load(pixel).store(at);
+                else
+                    Vec<T>::load_first(pixel, lanes).store_first(at, fits);
+            }
+        }
+        return;
+    }
+    if (pixel_step != 1) {
+        for (int64_t m = 0; m < pixels; ++m) {
+            T* at = to + m * distance;
+            for (int64_t c = 0; c < channels; ++c) at[c] = static_cast<T>(from[m * pixel_step + c * channel_step]);
+            for (int64_t c = channels; c < smaller(distance, round_up(channels, W)); ++c) at[c] = T(0);
+        }
+        return;
+    }
+    for (int64_t c = 0; c < channels; c += W) {
+        const int lanes = static_cast<int>(smaller(W, channels - c)), fits = room(c);
+        for (int64_t m = 0; m < pixels; m += W) {
+            const int count = static_cast<int>(smaller(W, pixels - m));
+            const S* corner = from + c * channel_step + m;
+            T* at = to + m * distance + c;
+            Vec<T> square[W];
+            if (lanes == W && count == W) {
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i) square[i] = Vec<T>::load(corner + i * channel_step);
+            } else {
+                for (int i = 0; i < W; ++i)
+                    square[i] = i < lanes ? Vec<T>::load_first(corner + i * channel_step, count) : Vec<T>::zero();
+            }
+            transpose(square);
+            if (fits == W && count == W) {
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i) square[i].store(at + i * distance);
+            } else {
+                for (int i = 0; i < count; ++i) square[i].store_first(at + i * distance, fits);
+            }
+        }
+    }
+}
