@@ -42,6 +42,11 @@ DepthwisePlan depthwise_plan(const Axis& y, const Axis& x, int64_t groups, bool 
     return plan;
 }
 
+// Where taps are many a copy with its padding is cheap, and spares the kernel the edges.
+bool worth_padding(const Axis& y, const Axis& x) {
+    return y.taps * x.taps >= 121 && x.stride == 1 && x.dilation == 1 && x.taps > 1;
+}
+
 // The workers' pieces, after everything that is shared: tables of rows, and turned rows for `rows` of the output.
 void add_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, bool turned, const DepthwiseTraits& traits,
                 int workers) {
@@ -49,21 +54,23 @@ void add_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, bool turned, 
     if (!turned) return;
     const int64_t span = (plan->rows - 1) * y.stride + (std::max<int64_t>(y.taps, 1) - 1) * y.dilation + 1;
     plan->turned_rows = y.mode == PaddingMode::zeros ? std::min(y.size, span) : y.size;
-    const int64_t pixels = plan->turned_rows * x.size + plan->rows * x.out;
+    plan->span = column_span(x);
+    const int64_t pixels = plan->turned_rows * plan->span + plan->rows * x.out;
     plan->turned_bytes = bytes_of(pixels * plan->channels, traits.compute_bytes);
 }
 
 // Rows of the output whose source, turned, fits beside them.
 int64_t rows_turned_together(const Axis& y, const Axis& x, const DepthwiseTraits& traits) {
     const int64_t quantum_bytes = traits.width * traits.vectors * traits.compute_bytes;
-    const int64_t row = (y.stride * x.size + x.out) * quantum_bytes;
+    const int64_t row = (y.stride * column_span(x) + x.out) * quantum_bytes;
     return std::max<int64_t>(1, std::min(y.out, kTurnedBytes / std::max<int64_t>(row, 1)));
 }
 
 }  // namespace
 
 DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits, int workers) {
-    const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.output, a.groups);
+    const bool turned =
+        needs_turning(a.input, a.groups) || needs_turning(a.output, a.groups) || worth_padding(a.y, a.x);
     DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, turned, traits);
     plan.pieces = ceil_div(std::max<int64_t>(a.taps() * a.groups, 1), kPieceElements);
     plan.row_table = plan.weights + bytes_of(a.taps() * plan.pitch, traits.compute_bytes);

@@ -34,6 +34,7 @@ struct DepthwisePlan {
     size_t turned = 0;           // [worker]: rows of the source, then of the output, as [row][column][channels]
     size_t turned_bytes = 0;     // of one worker; 0 where nothing is turned
     int64_t turned_rows = 0;     // of the source, at most
+    int64_t span = 0;            // virtual columns of a turned row
     size_t total(int workers) const { return turned + turned_bytes * static_cast<size_t>(workers); }
 };
 

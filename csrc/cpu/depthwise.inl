@@ -91,12 +91,71 @@ void depthwise_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, in
     }
 }
 
+// Taps [0, TX) of one row of dense taps: each source vector is loaded once for all the outputs it meets, in the order
+// that gives every output its taps from the first to the last.
+template <int PX, int TX, bool Tail, class T, class S>
+PYCONV_INLINE void dense_taps(Vec<T> (&sum)[PX], const S* source, int64_t element, const T* weights, int64_t pitch,
+                              int count) {
+    Vec<T> w[TX];
+#pragma GCC unroll 8
+    for (int t = 0; t < TX; ++t) w[t] = Vec<T>::load(weights + t * pitch);
+#pragma GCC unroll 16
+    for (int u = 0; u < PX + TX - 1; ++u) {
+        const Vec<T> x = load_channels<Tail, T>(source + u * element, count);
+#pragma GCC unroll 8
+        for (int t = 0; t < TX; ++t)
+            if (u >= t && u - t < PX) sum[u - t] = Vec<T>::fma(x, w[t], sum[u - t]);
+    }
+}
+
+// As depthwise_block, of one vector, where all taps are inside and neither strided nor dilated. The loads of
+// depthwise_block, one for each multiply-add, are what it would wait for.
+template <int PX, bool Tail, class T, class S>
+void depthwise_dense(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int count) {
+    Vec<T> sum[PX];
+    for (int p = 0; p < PX; ++p) sum[p] = Vec<T>::zero();
+    for (int64_t ty = 0; ty < a.tap_rows; ++ty) {
+        const T* weights = a.weights + ty * a.tap_columns * a.pitch + channel;
+        if (!a.rows[ty]) {
+            Vec<T> blank[PX][1];
+            for (int p = 0; p < PX; ++p) blank[p][0] = sum[p];
+            blank_row<PX, 1>(blank, a, weights);
+            for (int p = 0; p < PX; ++p) sum[p] = blank[p][0];
+            continue;
+        }
+        const S* source = a.rows[ty] + channel + (j + a.offset) * a.element;
+        int64_t left = a.tap_columns;
+        for (; left >= 7; left -= 7, source += 7 * a.element, weights += 7 * a.pitch)
+            dense_taps<PX, 7, Tail>(sum, source, a.element, weights, a.pitch, count);
+        switch (left) {
+            case 1: dense_taps<PX, 1, Tail>(sum, source, a.element, weights, a.pitch, count); break;
+            case 2: dense_taps<PX, 2, Tail>(sum, source, a.element, weights, a.pitch, count); break;
+            case 3: dense_taps<PX, 3, Tail>(sum, source, a.element, weights, a.pitch, count); break;
+            case 4: dense_taps<PX, 4, Tail>(sum, source, a.element, weights, a.pitch, count); break;
+            case 5: dense_taps<PX, 5, Tail>(sum, source, a.element, weights, a.pitch, count); break;
+            case 6: dense_taps<PX, 6, Tail>(sum, source, a.element, weights, a.pitch, count); break;
+            default: break;
+        }
+    }
+    const Vec<T> bias = a.bias ? load_channels<Tail, T>(a.bias + channel, count) : Vec<T>::zero();
+    for (int p = 0; p < PX; ++p) {
+        if (a.bias) sum[p] = sum[p] + bias;
+        S* to = a.output + (j + p) * a.output_stride + channel;
+        if (Tail)
+            sum[p].store_first(to, count);
+        else
+            sum[p].store(to);
+    }
+}
+
 template <int PX, int NV, bool Tail, class T, class S>
 PYCONV_INLINE void depthwise_pixels(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int count) {
-    if (j >= a.inside && j + PX <= a.outside)
-        depthwise_block<PX, NV, Tail, false>(a, j, channel, count);
-    else
+    if (j < a.inside || j + PX > a.outside)
         depthwise_block<PX, NV, Tail, true>(a, j, channel, count);
+    else if (PX == 7 && a.stride == 1 && a.dilation == 1)
+        for (int v = 0; v < NV; ++v) depthwise_dense<PX, Tail>(a, j, channel + v * Vec<T>::width, count);
+    else
+        depthwise_block<PX, NV, Tail, false>(a, j, channel, count);
 }
 
 template <int NV, bool Tail, class T, class S>

@@ -2,8 +2,9 @@
 // Depthwise kernels on tensors whose channels lie apart (NCHW). Included inside an ISA region by depthwise.inl.
 //
 // A tile is a block of output rows of one image and one block of channels. The source rows it reads are turned, a square
-// of vectors at a time, to [row][column][channels] in the compute type; the kernels of channels_last run on them; what
-// they leave, in the same order, is turned back as it is stored. Which padding a tap meets, and every sum, are as there.
+// of vectors at a time, to [row][virtual column][channels] in the compute type, padding included; the kernels of
+// channels_last run on them; what they leave, in the same order, is turned back as it is stored. Every sum is as there.
+// Large kernels take this way from channels_last too: with the padding in place they are dense everywhere.
 
 // Rows [first, limit) of an image.
 struct RowRange {
@@ -23,13 +24,29 @@ PYCONV_INLINE RowRange source_rows(const Axis& y, int64_t first, int64_t limit) 
     return range;
 }
 
-// to[row][column][channels]: `count` of them from `channel` on, the others of the last vector zero.
+// to[row][virtual column][channels] of a source: `count` channels from `channel` on, the others of the last vector zero.
+// Virtual columns are the padded image's that taps read: with the padding in place no column is at an edge.
 template <class T, class S>
-void turn_rows(const View& view, const S* image, const RowRange& rows, int64_t columns, int64_t channel, int64_t count,
-               int64_t channels, T* to) {
-    for (int64_t row = rows.first; row < rows.limit; ++row, to += columns * channels)
-        turn_pixels<T>(image + row * view.stride[2] + channel * view.stride[1], view.stride[1], view.stride[3], columns,
-                       count, to, channels);
+void turn_source(const View& view, const S* image, const RowRange& rows, const Axis& x, int64_t span, int64_t channel,
+                 int64_t count, int64_t channels, T* to) {
+    const int64_t begin = smaller(span, larger(0, -x.offset)), end = larger(begin, smaller(span, x.size - x.offset));
+    for (int64_t row = rows.first; row < rows.limit; ++row, to += span * channels) {
+        const S* from = image + row * view.stride[2] + channel * view.stride[1];
+        for (int64_t u = 0; u < span; ++u) {
+            if (u == begin) u = end;
+            if (u >= span) break;
+            const int64_t column = x.resolve(u + x.offset);
+            T* pixel = to + u * channels;
+            if (column == kOutside)
+                fill_zero(pixel, smaller(channels, round_up(count, Vec<T>::width)));
+            else
+                turn_pixels<T>(from + column * view.stride[3], view.stride[1], view.stride[3], 1, count, pixel,
+                               channels);
+        }
+        if (begin < end)
+            turn_pixels<T>(from + (begin + x.offset) * view.stride[3], view.stride[1], view.stride[3], end - begin,
+                           count, to + begin * channels, channels);
+    }
 }
 
 // The way back, of one row: adds the bias, rounds, and stores `count` channels.
@@ -73,14 +90,14 @@ struct DepthwiseTurned {
         const T** taps =
             reinterpret_cast<const T**>(memory + plan.row_table + plan.row_table_bytes * static_cast<size_t>(worker));
         T* source = reinterpret_cast<T*>(memory + plan.turned + plan.turned_bytes * static_cast<size_t>(worker));
-        T* line = source + plan.turned_rows * a.x.size * plan.channels;
+        T* line = source + plan.turned_rows * plan.span * plan.channels;
         const int64_t channel = tile % plan.channel_blocks * plan.channels, strip = tile / plan.channel_blocks;
         const int64_t count = smaller(plan.channels, a.groups - channel);
         const int64_t n = strip / plan.row_blocks, first = strip % plan.row_blocks * plan.rows;
         const int64_t limit = smaller(first + plan.rows, a.y.out);
         const RowRange rows = source_rows(a.y, first, limit);
-        turn_rows(a.input, static_cast<const S*>(a.input.data) + n * a.input.stride[0], rows, a.x.size, channel, count,
-                  plan.channels, source);
+        turn_source(a.input, static_cast<const S*>(a.input.data) + n * a.input.stride[0], rows, a.x, plan.span, channel,
+                    count, plan.channels, source);
         DepthwiseRow<T, T> row{taps,
                                reinterpret_cast<const T*>(memory + plan.weights) + channel,
                                reinterpret_cast<const int64_t*>(memory + plan.columns),
@@ -89,18 +106,17 @@ struct DepthwiseTurned {
                                plan.pitch,
                                a.x.stride,
                                a.x.dilation,
-                               a.x.offset,
+                               0,
                                plan.channels,
                                0,
-                               0,
+                               a.x.out,
                                line,
                                plan.channels,
                                nullptr};
-        columns_inside(a.x, &row.inside, &row.outside);
         for (int64_t i = first; i < limit; ++i) {
             for (int64_t tap = 0; tap < a.y.taps; ++tap) {
                 const int64_t at = a.y.at(tap, i);
-                taps[tap] = at == kOutside ? nullptr : source + (at - rows.first) * a.x.size * plan.channels;
+                taps[tap] = at == kOutside ? nullptr : source + (at - rows.first) * plan.span * plan.channels;
             }
             // Whole vectors: what is beyond `count` is zero in the source and not stored.
             int64_t c = 0;
@@ -126,7 +142,7 @@ struct DepthwiseTurnedGradient {
 
     void operator()(int64_t tile, int worker) const {
         T* source = reinterpret_cast<T*>(memory + plan.turned + plan.turned_bytes * static_cast<size_t>(worker));
-        T* gradient = source + plan.turned_rows * a.x.size * plan.channels;
+        T* gradient = source + plan.turned_rows * plan.span * plan.channels;
         const int64_t channel = tile % plan.channel_blocks * plan.channels, chunk = tile / plan.channel_blocks;
         const int64_t count = smaller(plan.channels, a.groups - channel);
         for (int64_t tap = 0; tap < a.taps(); ++tap)
@@ -137,11 +153,13 @@ struct DepthwiseTurnedGradient {
             const int64_t n = pair / a.y.out, first = pair % a.y.out;
             const int64_t limit = smaller(smaller(first + plan.rows, a.y.out), first + end - pair);
             const RowRange rows = source_rows(a.y, first, limit);
-            turn_rows(a.input, static_cast<const S*>(a.input.data) + n * a.input.stride[0], rows, a.x.size, channel,
-                      count, plan.channels, source);
-            turn_rows(a.grad_output, static_cast<const S*>(a.grad_output.data) + n * a.grad_output.stride[0],
-                      RowRange{first, limit}, a.x.out, channel, count, plan.channels, gradient);
-            add_rows(source - rows.first * a.x.size * plan.channels, gradient - first * a.x.out * plan.channels,
+            turn_source(a.input, static_cast<const S*>(a.input.data) + n * a.input.stride[0], rows, a.x, plan.span,
+                        channel, count, plan.channels, source);
+            for (int64_t i = first; i < limit; ++i)
+                turn_pixels<T>(static_cast<const S*>(a.grad_output.data) + a.grad_output.offset(n, channel, i, 0),
+                               a.grad_output.stride[1], a.grad_output.stride[3], a.x.out, count,
+                               gradient + (i - first) * a.x.out * plan.channels, plan.channels);
+            add_rows(source - rows.first * plan.span * plan.channels, gradient - first * a.x.out * plan.channels,
                      RowRange{first, limit}, count, sums(chunk) + channel);
             pair += limit - first;
         }
@@ -151,18 +169,16 @@ private:
     void add_rows(const T* source, const T* gradient, const RowRange& rows, int64_t count, T* sums) const {
         DepthwiseGradientRow<T, T> row = {};
         row.columns = reinterpret_cast<const int64_t*>(memory + plan.columns);
-        row.stride = a.x.stride, row.dilation = a.x.dilation, row.offset = a.x.offset;
+        row.stride = a.x.stride, row.dilation = a.x.dilation;
         row.element = row.gradient_stride = plan.channels;
         row.count = a.x.out, row.pitch = plan.pitch;
-        int64_t inside = 0, outside = 0;
-        columns_inside(a.x, &inside, &outside);
         for (int64_t i = rows.first; i < rows.limit; ++i)
             for (int64_t ty = 0; ty < a.y.taps; ++ty) {
                 const int64_t at = a.y.at(ty, i);
                 row.gradient = gradient + i * a.x.out * plan.channels;
                 row.blank = at == kOutside;
-                row.inside = row.blank ? 0 : inside, row.outside = row.blank ? 0 : outside;
-                row.source = row.blank ? gradient : source + at * a.x.size * plan.channels;
+                row.outside = row.blank ? 0 : a.x.out;
+                row.source = row.blank ? gradient : source + at * plan.span * plan.channels;
                 row.sums = sums + ty * a.x.taps * plan.pitch;
                 constexpr int NV = PYCONV_DEPTHWISE_VECTORS;
                 int64_t c = 0;

@@ -96,7 +96,9 @@ Work work_of(const DirectShape& shape, const DirectTraits& traits) {
         };
         add(a.filters / shape.filter_panel, shape.filter_panel);
         if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
-        work.stores = filters * pixels * stored_each(a.output.stride[3], traits);
+        work.stores =
+            filters * pixels *
+            (shape.bundle > 1 ? 12 / static_cast<double>(traits.width) : stored_each(a.output.stride[3], traits));
     } else {
         const int64_t rest = a.filters % per_tile;
         work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(run, traits.rows, 2);
@@ -116,10 +118,11 @@ Work work_of(const DirectShape& shape, const DirectTraits& traits) {
     if (shape.order == BandOrder::channels_as_rows)
         work.packed = positions * (8 + 2 * vectors);
     else if (a.input.stride[1] == 1 && a.input.stride[3] != 1 && a.channels > 2)
-        work.packed = positions * (8 + std::ceil(vectors) * 10);
+        work.packed = positions * (8 + std::ceil(vectors * static_cast<double>(shape.bundle)) * 10) /
+                      static_cast<double>(shape.bundle);
     else
         work.packed = channels * (lines * 15 + positions * copied_each(a.input.stride[3] * shape.x.stride, traits));
-    work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks);
+    work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks) / static_cast<double>(shape.bundle);
     return work;
 }
 
@@ -156,10 +159,12 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
     shape->y = best_y, shape->x = best_x;
 }
 
-DirectShape shape_in_order(const Correlation& a, BandOrder order, const DirectTraits& traits, int workers) {
+DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle, const DirectTraits& traits,
+                           int workers) {
     DirectShape shape;
     shape.a = a;
     shape.order = order;
+    shape.bundle = bundle;
     shape.depth = a.taps() * a.channels;
     shape.y = band_axis(a.y), shape.x = band_axis(a.x);
     const bool columns = order == BandOrder::pixels_as_columns;
@@ -170,7 +175,8 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, const DirectTr
     const bool spreads = order == BandOrder::channels_as_rows;
     const int64_t size = traits.compute_bytes;
     // Bytes of a band that are used: a spread pixel's cache lines, not the gaps between them.
-    const int64_t pixel_bytes = spreads ? round_up(a.channels * size, 64) : a.channels * size;
+    const int64_t channels = a.channels * bundle;
+    const int64_t pixel_bytes = spreads ? round_up(channels * size, 64) : channels * size;
     const auto plane = [&] { return shape.y.length * shape.y.phases * shape.x.length * shape.x.phases; };
     const auto bytes = [&] { return shape.images * plane() * pixel_bytes; };
     shape.depth_block = a.taps() * std::max<int64_t>(1, kDepthBlock / std::max<int64_t>(1, a.taps()));
@@ -206,22 +212,33 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, const DirectTr
         }
     }
 
-    shape.filters_in_tile = shape.bands() <= kBandsPackingTheirOwn;
+    shape.filters_in_tile = bundle == 1 && shape.bands() <= kBandsPackingTheirOwn;
     shape.image_pitch = plane();
     if (spreads) {
         shape.channel_pitch = shape.images * plane() * spread(size);
-        shape.band = shape.channel_pitch * ceil_div(a.channels, spread_channels(size));
+        shape.band = shape.channel_pitch * ceil_div(channels, spread_channels(size));
     } else {
         // An odd number of cache lines, so that channels do not share cache sets.
         const int64_t line = 64 / size;
         shape.channel_pitch = (ceil_div(shape.images * plane(), line) | 1) * line;
-        shape.band = shape.channel_pitch * a.channels + 2 * traits.columns();
+        shape.band = shape.channel_pitch * channels + 8 * traits.width;
     }
     shape.flat = false;
     const double apart = work_of(shape, traits).steps;
     shape.flat = true;
     shape.flat = work_of(shape, traits).steps < 0.95 * apart;
     return shape;
+}
+
+// Groups to be done together, so that cache lines which several share are read by one: as columns, some vectors' worth of
+// channels and of filters, whose whole depth is one block; as rows, those whose channels fit one block of a band.
+int64_t bundled_groups(const Correlation& a, BandOrder order, const DirectTraits& traits) {
+    const auto side_by_side = [](const View& view) { return view.stride[1] == 1 && view.stride[3] != 1; };
+    if (a.groups == 1 || !side_by_side(a.input) || order == BandOrder::pixels_as_rows) return 1;
+    if (order == BandOrder::channels_as_rows)
+        return std::max<int64_t>(1, std::min(a.groups, spread_channels(traits.compute_bytes) / a.channels));
+    if (!side_by_side(a.output) || a.filters > traits.rows || a.taps() * a.channels > kDepthBlock) return 1;
+    return std::min(a.groups, ceil_div(4 * traits.width, std::min(a.channels, a.filters)));
 }
 
 }  // namespace
@@ -244,8 +261,9 @@ DirectShape direct_shape(const Correlation& whole, const DirectTraits& traits, i
     const bool side_by_side = a.input.stride[1] == 1 && a.channels > 1;
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
     const BandOrder as_rows = copies ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
-    const DirectShape rows = shape_in_order(a, as_rows, traits, workers);
-    const DirectShape columns = shape_in_order(a, BandOrder::pixels_as_columns, traits, workers);
+    const DirectShape rows = shape_in_order(a, as_rows, bundled_groups(a, as_rows, traits), traits, workers);
+    constexpr BandOrder kColumns = BandOrder::pixels_as_columns;
+    const DirectShape columns = shape_in_order(a, kColumns, bundled_groups(a, kColumns, traits), traits, workers);
     return cycles(columns, traits) < cycles(rows, traits) ? columns : rows;
 }
 
@@ -257,9 +275,10 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
     scratch.shared = scratch.offsets + aligned_bytes(static_cast<size_t>(shape.depth) * sizeof(int32_t));
     scratch.band = aligned_bytes(header);
     scratch.sums = scratch.band + aligned_bytes(static_cast<size_t>(shape.band) * size);
+    const int64_t sums = shape.pixel_panels(panel) * traits.rows * traits.columns();
     scratch.own_filters =
         scratch.sums +
-        aligned_bytes(static_cast<size_t>(shape.pixel_panels(panel) * traits.rows * traits.columns()) * size);
+        aligned_bytes(static_cast<size_t>(std::max(sums, shape.bundle * shape.a.filters * 8 * traits.width)) * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;
 }

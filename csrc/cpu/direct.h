@@ -63,13 +63,15 @@ struct DirectShape {
     int64_t channel_pitch;         // elements between channels, or between channel blocks
     int64_t band;                  // elements
     bool flat;                     // panels run on from one band row to the next, over the positions between
+    int64_t bundle;  // groups of a tile: more than one where they are small and their channels lie side by side
     int64_t filter_panel, filter_panels;
     int64_t panels_per_block, filter_blocks;
     int64_t depth_block;   // whole channels
     bool filters_in_tile;  // packed by each tile for itself: where few tiles would share them
 
     int64_t bands() const { return image_blocks * y.blocks * x.blocks; }  // of a group
-    int64_t tiles() const { return a.groups * bands() * filter_blocks; }
+    int64_t bundles() const { return (a.groups + bundle - 1) / bundle; }
+    int64_t tiles() const { return bundles() * bands() * filter_blocks; }
     int64_t shared_filters() const { return filters_in_tile ? 0 : a.groups * filter_panels * filter_panel * depth; }
     int64_t own_filters() const { return filters_in_tile ? filter_panel * depth_block : 0; }
     // Pixels of a panel; as columns, of the narrowest one.

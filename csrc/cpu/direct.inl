@@ -98,11 +98,13 @@ struct Direct {
             const int64_t block = index % shape.filter_blocks, at = index / shape.filter_blocks;
             const int64_t bx = at % shape.x.blocks, rest = at / shape.x.blocks;
             const int64_t by = rest % shape.y.blocks, rest2 = rest / shape.y.blocks;
-            const int64_t group = rest2 % a.groups, n = rest2 / a.groups * shape.images;
+            const int64_t group = rest2 % shape.bundles() * shape.bundle, n = rest2 / shape.bundles() * shape.images;
+            const int64_t groups = smaller(shape.bundle, a.groups - group);
             BandSource<S> source;
             source.data =
                 static_cast<const S*>(a.input.data) + n * a.input.stride[0] + group * a.channels * a.input.stride[1];
             source.images = smaller(shape.images, a.n - n);
+            source.channels = groups * a.channels;
             source.first_row = by * shape.y.block, source.first_column = bx * shape.x.block;
             source.rows = smaller(shape.y.block, a.y.out - source.first_row);
             source.columns = smaller(shape.x.block, a.x.out - source.first_column);
@@ -110,27 +112,32 @@ struct Direct {
             header->packed = at;
 
             const int64_t last = smaller(shape.filter_panels, (block + 1) * shape.panels_per_block);
-            for (int64_t panel = block * shape.panels_per_block; panel < last; ++panel) {
-                const int64_t first = panel * shape.filter_panel, f = group * a.filters + first;
-                const Output output{
-                    shape, source,
-                    static_cast<S*>(a.output.data) + a.output.offset(n, f, source.first_row, source.first_column),
-                    a.bias ? static_cast<const S*>(a.bias) + f : nullptr,
-                    smaller(shape.filter_panel, a.filters - first)};
-                const Operands operands{group,
-                                        panel,
-                                        reinterpret_cast<T*>(memory) +
-                                            (group * shape.filter_panels + panel) * shape.filter_panel * shape.depth,
-                                        reinterpret_cast<T*>(own + scratch.own_filters),
-                                        band,
-                                        reinterpret_cast<const int32_t*>(memory + scratch.offsets),
-                                        reinterpret_cast<T*>(own + scratch.sums)};
-                switch (shape.order) {
-                    case BandOrder::pixels_as_rows: multiply<BandOrder::pixels_as_rows>(output, operands); break;
-                    case BandOrder::channels_as_rows: multiply<BandOrder::channels_as_rows>(output, operands); break;
-                    case BandOrder::pixels_as_columns: multiply<BandOrder::pixels_as_columns>(output, operands); break;
+            for (int64_t g = group; g < group + groups; ++g, band += a.channels)
+                for (int64_t panel = block * shape.panels_per_block; panel < last; ++panel) {
+                    const int64_t first = panel * shape.filter_panel, f = g * a.filters + first;
+                    const Output output{
+                        shape, source,
+                        static_cast<S*>(a.output.data) + a.output.offset(n, f, source.first_row, source.first_column),
+                        a.bias ? static_cast<const S*>(a.bias) + f : nullptr,
+                        smaller(shape.filter_panel, a.filters - first)};
+                    const Operands operands{g,
+                                            panel,
+                                            reinterpret_cast<T*>(memory) +
+                                                (g * shape.filter_panels + panel) * shape.filter_panel * shape.depth,
+                                            reinterpret_cast<T*>(own + scratch.own_filters),
+                                            band,
+                                            reinterpret_cast<const int32_t*>(memory + scratch.offsets),
+                                            reinterpret_cast<T*>(own + scratch.sums)};
+                    switch (shape.order) {
+                        case BandOrder::pixels_as_rows: multiply<BandOrder::pixels_as_rows>(output, operands); break;
+                        case BandOrder::channels_as_rows:
+                            multiply<BandOrder::channels_as_rows>(output, operands);
+                            break;
+                        case BandOrder::pixels_as_columns:
+                            if (shape.bundle > 1) return multiply_bundle(output, operands, groups);
+                            multiply<BandOrder::pixels_as_columns>(output, operands);
+                    }
                 }
-            }
         }
     };
 
@@ -170,6 +177,27 @@ struct Direct {
                     for (int k = 0; k < run.length; k += W)
                         store(V::load(from + k), added, pixel + f * out.stride[1] + k * out.stride[3], out.stride[3],
                               run.length - k);
+                }
+            });
+        }
+
+        // Filters are rows, sums[filter][width], and filters lie side by side in the tensor.
+        PYCONV_INLINE void store_turned(const PixelPanel& panel, const T* sums, int64_t width, int64_t count) const {
+            const View& out = shape.a.output;
+            panel.for_each_run(shape.x.length, source.columns, [&](const PixelRun& run) {
+                S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+                for (int64_t f = 0; f < count; f += W) {
+                    const int lanes = static_cast<int>(smaller(W, count - f));
+                    const V added = bias ? V::load_first(bias + f, lanes) : V::zero();
+                    for (int k = 0; k < run.length; k += W) {
+                        V square[W];
+                        for (int i = 0; i < W; ++i)
+                            square[i] = i < lanes ? V::load(sums + (f + i) * width + run.lane + k) : V::zero();
+                        transpose(square);
+                        for (int i = 0; i < smaller(W, run.length - k); ++i)
+                            store(square[i], added, pixel + (k + i) * out.stride[3] + f * out.stride[1], out.stride[1],
+                                  lanes);
+                    }
                 }
             });
         }
@@ -245,6 +273,25 @@ struct Direct {
             });
             if (last) break;
         }
+    }
+
+    // Small groups with their channels side by side: for each panel of pixels all groups of the bundle, then their filters
+    // together to the tensor. Their whole depth is one block.
+    static void multiply_bundle(const Output& output, const Operands& operands, int64_t groups) {
+        const DirectShape& shape = output.shape;
+        const Correlation& a = shape.a;
+        const int64_t width = W * tile_vectors(MR, a.filters);
+        for_each_panel<false>(output, width, [&](const PixelPanel& panel) {
+            const T* band = operands.band + panel.image * shape.image_pitch + panel.at;
+            const T* filters = operands.filters;
+            const auto kernel = BandTiles<S, T, BandOrder::pixels_as_columns, MR>::pick(a.filters, panel.count);
+            for (int64_t g = 0; g < groups; ++g) {
+                kernel(shape.depth, filters, shape.filter_panel, band, operands.offsets,
+                       operands.sums + g * a.filters * width, false, TileOutput<S>{});
+                band += a.channels * shape.channel_pitch, filters += shape.filter_panel * shape.depth;
+            }
+            output.store_turned(panel, operands.sums, width, groups * a.filters);
+        });
     }
 
     // A band's panels of pixels: every row by itself, or all rows as one line with the positions between them. Rows of

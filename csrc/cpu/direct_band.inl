@@ -6,7 +6,7 @@
 template <class S>
 struct BandSource {
     const S* data;  // at the first image's and the group's first channel
-    int64_t images;
+    int64_t images, channels;
     int64_t first_row, first_column;  // of the outputs
     int64_t rows, columns;            // outputs
 };
@@ -70,7 +70,7 @@ void pack_planes(const DirectShape& shape, const BandSource<S>& source, const S*
         for (int64_t px = 0; px < shape.x.phases; ++px) {
             T* plane = target + (py * shape.x.phases + px) * shape.y.length * shape.x.length;
             const Inside inside(a.x, shape.x, source.first_column, px, length);
-            for (int64_t c = 0; c < a.channels; ++c)
+            for (int64_t c = 0; c < source.channels; ++c)
                 for (int64_t k = 0; k < lines; ++k) {
                     T* line = plane + c * shape.channel_pitch + k * shape.x.length;
                     const int64_t at = band_source(a.y, shape.y, source.first_row, py, k);
@@ -79,7 +79,7 @@ void pack_planes(const DirectShape& shape, const BandSource<S>& source, const S*
                         continue;
                     }
                     const S* row = data + c * a.input.stride[1] + at * a.input.stride[2];
-                    if (c + 1 < a.channels) ask_for(row + a.input.stride[1], inside, a, shape.x);
+                    if (c + 1 < source.channels) ask_for(row + a.input.stride[1], inside, a, shape.x);
                     pack_line<S, T>(a.x, shape.x, inside, source.first_column, px, length, row, a.input.stride[3],
                                     line);
                 }
@@ -106,8 +106,8 @@ void pack_transposed(const DirectShape& shape, const BandSource<S>& source, cons
                         const int64_t column = band_source(a.x, shape.x, source.first_column, px, m + i);
                         if (column != kOutside) pixel[i] = row + column * a.input.stride[3];
                     }
-                    for (int64_t c = 0; c < a.channels; c += W) {
-                        const int channels = static_cast<int>(smaller(W, a.channels - c));
+                    for (int64_t c = 0; c < source.channels; c += W) {
+                        const int channels = static_cast<int>(smaller(W, source.channels - c));
                         Vec<T> square[W];
                         for (int i = 0; i < W; ++i)
                             square[i] = !pixel[i]       ? Vec<T>::zero()
@@ -137,9 +137,9 @@ void pack_spread(const DirectShape& shape, const BandSource<S>& source, const S*
                     const int64_t column =
                         at == kOutside ? kOutside : band_source(a.x, shape.x, source.first_column, px, m);
                     const S* pixel = data + larger(at, 0) * a.input.stride[2] + larger(column, 0) * a.input.stride[3];
-                    for (int64_t c = 0; c < a.channels; c += kChannels) {
+                    for (int64_t c = 0; c < source.channels; c += kChannels) {
                         T* block = line + c / kChannels * shape.channel_pitch;
-                        const int64_t channels = smaller(kChannels, a.channels - c);
+                        const int64_t channels = smaller(kChannels, source.channels - c);
                         if (column == kOutside)
                             fill_zero(block, channels);
                         else
@@ -153,7 +153,7 @@ template <class S, class T>
 void pack_band(const DirectShape& shape, const BandSource<S>& source, T* target) {
     const View& in = shape.a.input;
     const bool spreads = shape.order == BandOrder::channels_as_rows;
-    const bool transposes = in.stride[1] == 1 && in.stride[3] != 1 && shape.a.channels > 2;
+    const bool transposes = in.stride[1] == 1 && in.stride[3] != 1 && source.channels > 2;
     for (int64_t n = 0; n < source.images; ++n) {
         const S* data = source.data + n * in.stride[0];
         T* image = target + n * shape.image_pitch * (spreads ? spread(sizeof(T)) : 1);

@@ -59,15 +59,16 @@ struct GemmRow {
                                   (backward ? filters : static_cast<double>(a.channels_per_group()));
         const double weights = depth * filters * groups;
         return launch(correlation_count(a, call.pass)) + memory +
-               (groups * multiplied * (rows(written) / rate + kPack) + groups * pixels * taps * kOffset +
-                weights * kPack) /
+               kGather *
+                   (groups * multiplied * (rows(written) / rate + kPack) + groups * pixels * taps * kOffset +
+                    weights * kPack) /
                    workers;
     }
 
 private:
     // Measured on AMD EPYC (Zen 4), 2026-11: an element packed; and, before its channels are, a pixel found for a tap.
     static constexpr double kPack = 0.25e-9, kOffset = 8e-9;
-    static constexpr double kGather = 1.3;       // grad_weight's columns are copied in pieces
+    static constexpr double kGather = 1.3;       // what pieces, tails and cache misses add
     static constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
     static double launch(int64_t count) { return 4e-6 * static_cast<double>(count); }
     // A row costs its loads of the columns too: few rows are dear.
