@@ -108,8 +108,8 @@ PYCONV_INLINE void dense_taps(Vec<T> (&sum)[PX], const S* source, int64_t elemen
     }
 }
 
-// As depthwise_block, of one vector, where all taps are inside and neither strided nor dilated. The loads of
-// depthwise_block, one for each multiply-add, are what it would wait for.
+// As depthwise_block, of one vector, where all taps are inside and neither strided nor dilated. There each multiply-add
+// waits for its own load once a row has more than three taps.
 template <int PX, bool Tail, class T, class S>
 void depthwise_dense(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int count) {
     Vec<T> sum[PX];
@@ -152,7 +152,7 @@ template <int PX, int NV, bool Tail, class T, class S>
 PYCONV_INLINE void depthwise_pixels(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int count) {
     if (j < a.inside || j + PX > a.outside)
         depthwise_block<PX, NV, Tail, true>(a, j, channel, count);
-    else if (PX == 7 && a.stride == 1 && a.dilation == 1)
+    else if (PX == 7 && a.tap_columns > 3 && a.stride == 1 && a.dilation == 1)
         for (int v = 0; v < NV; ++v) depthwise_dense<PX, Tail>(a, j, channel + v * Vec<T>::width, count);
     else
         depthwise_block<PX, NV, Tail, false>(a, j, channel, count);

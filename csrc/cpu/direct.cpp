@@ -96,9 +96,10 @@ Work work_of(const DirectShape& shape, const DirectTraits& traits) {
         };
         add(a.filters / shape.filter_panel, shape.filter_panel);
         if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
-        work.stores =
-            filters * pixels *
-            (shape.bundle > 1 ? 12 / static_cast<double>(traits.width) : stored_each(a.output.stride[3], traits));
+        work.stores = filters * pixels * stored_each(a.output.stride[3], traits);
+        if (shape.bundle > 1)  // squares are turned whole, however many of a bundle's filters are in them
+            work.stores = pixels * 12 * static_cast<double>(ceil_div(shape.bundle * a.filters, traits.width)) /
+                          static_cast<double>(shape.bundle);
     } else {
         const int64_t rest = a.filters % per_tile;
         work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(run, traits.rows, 2);
