@@ -20,8 +20,8 @@ struct Algorithm {
     // Why it cannot run this call, as a sentence; empty if it can. dtype and isa have been checked before. Must not
     // depend on n: an image's result does not depend on the images beside it.
     std::string (*refusal)(const Call& call);
-    // Modelled seconds with this many workers. Only compared, never promised.
-    double (*cost)(const Call& call, int workers);
+    // Modelled seconds on one worker. Only compared, never promised.
+    double (*cost)(const Call& call);
     // Bytes run() needs, aligned to 64.
     size_t (*workspace)(const Call& call, int workers);
     // Writes every element of the pass's result and nothing else. No element may be empty of work: the caller

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "cpu/model.h"
+
 namespace pyconv {
 
 namespace {
@@ -16,9 +18,6 @@ constexpr int64_t kTiles = 48;               // wanted at least, so that cores c
 constexpr int64_t kPieceElements = 1 << 15;  // of weights packed by one tile
 constexpr int64_t kPartialBytes = 8 << 20;   // of grad_weight's partial sums, unless that leaves under 4 chunks
 constexpr size_t kScratchBytes = 256 << 20;  // beyond which a call is refused
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 size_t bytes_of(int64_t elements, int64_t size) { return aligned_bytes(static_cast<size_t>(elements * size)); }
 
@@ -133,7 +132,7 @@ std::string depthwise_refusal(const Call& call) {
     return {};
 }
 
-double depthwise_cost(const Call& call, int workers, const DepthwiseTraits& traits) {
+double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     const Problem& a = call.problem;
     // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
     // taps do not reach, with the idle lanes of the last vector of channels; and memory.
@@ -144,14 +143,12 @@ double depthwise_cost(const Call& call, int workers, const DepthwiseTraits& trai
     double rate = kRate[static_cast<int>(traits.isa)] * 4 / static_cast<double>(traits.compute_bytes);
     rate *= taps / (taps + 8) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
     const double sums = a.flops() * 0.5 * lanes / rate;
-    const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
     const bool turned = needs_turning(call.tensors.input, a.groups) || needs_turning(call.tensors.output, a.groups);
     // An element turned there or back, in nanoseconds.
     const double turn = kTurn[static_cast<int>(traits.isa)] * (call.pass == Pass::grad_weight ? 0.5 : 1.0);
     const double turning = turned ? static_cast<double>(a.input_elements() + a.output_elements()) * turn : 0.0;
-    constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
-    return (calls * kCall + (sums + turning + bytes / (bytes < kCached ? 24 : 10)) / workers) * 1e-9;
+    return (calls * kCall + sums + turning) * 1e-9 + memory_seconds(a);
 }
 
 }  // namespace pyconv

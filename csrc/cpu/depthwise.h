@@ -51,7 +51,7 @@ DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTr
 void depthwise_columns(const Axis& x, int64_t element_stride, int64_t* columns);
 
 std::string depthwise_refusal(const Call& call);
-double depthwise_cost(const Call& call, int workers, const DepthwiseTraits& traits);
+double depthwise_cost(const Call& call, const DepthwiseTraits& traits);
 size_t depthwise_workspace(const Call& call, int workers, const DepthwiseTraits& traits);
 
 extern const Algorithm f32_depthwise_portable, f64_depthwise_portable, bf16_depthwise_portable, f16_depthwise_portable;

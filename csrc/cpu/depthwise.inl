@@ -274,8 +274,8 @@ constexpr DepthwiseTraits depthwise_traits() {
 }
 
 template <class S>
-double cost_depthwise(const Call& call, int workers) {
-    return depthwise_cost(call, workers, depthwise_traits<S>());
+double cost_depthwise(const Call& call) {
+    return depthwise_cost(call, depthwise_traits<S>());
 }
 
 template <class S>

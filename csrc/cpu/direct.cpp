@@ -7,6 +7,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "cpu/model.h"
+
 namespace pyconv {
 
 namespace {
@@ -17,9 +19,6 @@ constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
 constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
 constexpr int64_t kTilesAWorker = 3;
 constexpr int64_t kBandsPackingTheirOwn = 2;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // An axis that only reads position i for output i can be joined with another: rows that follow each other in memory.
 bool reads_itself(const Axis& axis) {
@@ -49,16 +48,10 @@ void set_block(BandAxis* band, const Axis& axis, int64_t block) {
     band->length = band->block + (axis.taps > 0 ? band->shift(axis.taps - 1) : 0);
 }
 
-// Cycles of one step of the depth on a tile of m rows and v vectors: multiply-adds, loads and broadcasts, latency.
-double step(int64_t m, int64_t v) {
-    const double loads = static_cast<double>(v) + 0.5 * static_cast<double>(m) + 0.5;
-    return std::max({static_cast<double>(m * v), loads, 4.0});
-}
-
 // Steps of all panels of `count` in a row, cut evenly as for_each_panel does (rows) or into full ones (columns).
 double steps_of_rows(int64_t count, int64_t panel, int64_t vectors) {
     const int64_t panels = ceil_div(count, panel), most = ceil_div(count, panels);
-    return static_cast<double>(panels) * step(most, vectors);
+    return static_cast<double>(panels) * step_cycles(most, vectors);
 }
 
 struct Work {
@@ -90,8 +83,8 @@ Work work_of(const DirectShape& shape, const DirectTraits& traits) {
         const auto add = [&](int64_t panels, int64_t rows) {
             const int64_t vectors = tile_vectors(traits.rows, rows), width = vectors * traits.width;
             const double full = static_cast<double>(panels * (run / width)), last = static_cast<double>(panels);
-            work.steps += full * step(rows, vectors);
-            if (run % width) work.steps += last * step(rows, ceil_div(run % width, traits.width));
+            work.steps += full * step_cycles(rows, vectors);
+            if (run % width) work.steps += last * step_cycles(rows, ceil_div(run % width, traits.width));
             work.tiles += static_cast<double>(panels * ceil_div(run, width));
         };
         add(a.filters / shape.filter_panel, shape.filter_panel);
@@ -311,10 +304,7 @@ double direct_cost(const Call& call, const DirectTraits& traits) {
         const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
         total += cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
     }
-    const Problem& a = call.problem;
-    const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
-    constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
-    return (total / kRate[static_cast<int>(traits.isa)] + bytes / (bytes < kCached ? 24 : 10)) * 1e-9;
+    return total / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 
 }  // namespace pyconv

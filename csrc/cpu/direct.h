@@ -87,7 +87,7 @@ DirectShape direct_shape(const Correlation& a, const DirectTraits& traits, int w
 
 // Byte offsets of one worker's pieces, and of the shared ones in front of them.
 struct DirectScratch {
-    size_t filters = 0, offsets = 0, shared = 0;            // shared: packed filters, then the table of band offsets
+    size_t offsets = 0, shared = 0;                         // shared: packed filters, then the table of band offsets
     size_t band = 0, sums = 0, own_filters = 0, total = 0;  // a worker's: header, band, sums, its own packed filters
     size_t bytes(int workers) const { return shared + static_cast<size_t>(workers) * total; }
 };

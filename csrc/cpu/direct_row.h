@@ -16,7 +16,7 @@ struct DirectRow {
         return call.pass == Pass::grad_weight ? direct_weight_refusal(call, Kernels::traits())
                                               : direct_refusal(call, Kernels::traits());
     }
-    static double cost(const Call& call, int) {
+    static double cost(const Call& call) {
         return call.pass == Pass::grad_weight ? direct_weight_cost(call, Kernels::traits())
                                               : direct_cost(call, Kernels::traits());
     }

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cpu/model.h"
+
 namespace pyconv {
 
 namespace {
@@ -18,19 +20,10 @@ constexpr int64_t kTiles = 32;                // wanted at least
 constexpr int64_t kPartialBytes = 16 << 20;   // of the chunks' sums, unless one chunk's are more
 constexpr int64_t kScratchBytes = 256 << 20;  // beyond which a call is refused
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-
 // `count` in even blocks of about `target` at most, in multiples of `quantum` but for the last.
 int64_t even_block(int64_t count, int64_t quantum, int64_t target) {
     const int64_t blocks = ceil_div(count, std::max(quantum, target / quantum * quantum));
     return std::min(count, round_up(ceil_div(count, blocks), quantum));
-}
-
-// Cycles of one step on an m x v tile, as in direct.cpp.
-double step(int64_t m, int64_t v) {
-    const double loads = static_cast<double>(v) + 0.5 * static_cast<double>(m) + 0.5;
-    return std::max({static_cast<double>(m * v), loads, 4.0});
 }
 
 // Cycles a pixel for one run of the matrix against all filters of a block.
@@ -39,8 +32,8 @@ double steps(int64_t run, int64_t filters, bool filters_are_columns, const Direc
     const int64_t panels = ceil_div(rows, traits.rows), m = ceil_div(rows, panels);
     const int64_t vectors = filters_are_columns ? 2 : tile_vectors(traits.rows, m);
     const int64_t full = columns / (vectors * traits.width), rest = columns % (vectors * traits.width);
-    double result = static_cast<double>(full) * step(m, vectors);
-    if (rest) result += step(m, ceil_div(rest, traits.width));
+    double result = static_cast<double>(full) * step_cycles(m, vectors);
+    if (rest) result += step_cycles(m, ceil_div(rest, traits.width));
     return result * static_cast<double>(panels);
 }
 
@@ -173,10 +166,7 @@ double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     cycles += blocks * pixels * 6 * static_cast<double>(ceil_div(shape.filter_block, traits.rows));
     cycles += static_cast<double>(a.groups * a.filters * a.channels * a.taps()) *
               (1.5 + 0.2 * static_cast<double>(shape.chunks));
-    const Problem& p = call.problem;
-    const double bytes = static_cast<double>((p.input_elements() + p.output_elements()) * size_of(p.dtype));
-    constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
-    return (cycles / kRate[static_cast<int>(traits.isa)] + bytes / (bytes < kCached ? 24 : 10) + 3000) * 1e-9;
+    return (cycles / kRate[static_cast<int>(traits.isa)] + 3000) * 1e-9 + memory_seconds(call.problem);
 }
 
 }  // namespace pyconv

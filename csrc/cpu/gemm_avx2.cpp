@@ -26,9 +26,9 @@ namespace {
 
 template <class S, class T>
 struct Row : GemmRow<avx2::Gemm<S, T, 6, 2>, avx2::WeightGemm<S, T, 6, 2>> {
-    static double cost(const Call& call, int workers) {
+    static double cost(const Call& call) {
         constexpr int W = avx2::Vec<T>::width;
-        return Row::template modelled<6, 2 * W, W>(call, workers, 40e9 * 4 / sizeof(T));
+        return Row::template modelled<6, 2 * W, W>(call, 40e9 * 4 / sizeof(T));
     }
 };
 

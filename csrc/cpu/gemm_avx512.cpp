@@ -26,9 +26,9 @@ namespace {
 
 template <class S, class T>
 struct Row : GemmRow<avx512::Gemm<S, T, 14, 2>, avx512::WeightGemm<S, T, 14, 2>> {
-    static double cost(const Call& call, int workers) {
+    static double cost(const Call& call) {
         constexpr int W = avx512::Vec<T>::width;
-        return Row::template modelled<14, 2 * W, W>(call, workers, 45e9 * 4 / sizeof(T));
+        return Row::template modelled<14, 2 * W, W>(call, 45e9 * 4 / sizeof(T));
     }
 };
 

@@ -22,9 +22,9 @@ namespace {
 
 template <class S, class T>
 struct Row : GemmRow<portable::Gemm<S, T, 4, 2>, portable::WeightGemm<S, T, 4, 2>> {
-    static double cost(const Call& call, int workers) {
+    static double cost(const Call& call) {
         constexpr int W = portable::Vec<T>::width;
-        return Row::template modelled<4, 2 * W, W>(call, workers, 8e9 * 4 / sizeof(T));
+        return Row::template modelled<4, 2 * W, W>(call, 8e9 * 4 / sizeof(T));
     }
 };
 

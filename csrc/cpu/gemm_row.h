@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/algorithm.h"
+#include "cpu/model.h"
 #include "layout/lowering.h"
 
 namespace pyconv {
@@ -39,37 +40,32 @@ struct GemmRow {
 
     // Modelled seconds: multiply-adds on tiles as full as they are, plus packing, plus a fixed price of a launch.
     template <int64_t MR, int64_t NR, int64_t W>
-    static double modelled(const Call& call, int workers, double rate) {
+    static double modelled(const Call& call, double rate) {
         const Problem& a = call.problem;
         const double pixels = static_cast<double>(a.n * a.p() * a.q()), groups = static_cast<double>(a.groups);
         const double depth = static_cast<double>(a.channels_per_group() * a.r * a.s);
         const double filters = static_cast<double>(a.filters_per_group());
         const double taps = static_cast<double>(a.r * a.s);
-        const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
-        const double memory = bytes / (bytes < kCached ? 24e9 : 10e9);
         if (call.pass == Pass::grad_weight) {
             const double columns = static_cast<double>((a.channels_per_group() * a.r * a.s + W - 1) / W * W);
-            return launch(1) + memory +
+            return launch(1) + memory_seconds(a) +
                    kGather * groups * pixels *
-                       (columns * rows(filters) / rate + (filters + depth) * kPack + taps * kOffset) / workers;
+                       (columns * rows(filters) / rate + (filters + depth) * kPack + taps * kOffset);
         }
         const bool backward = call.pass == Pass::grad_input;
         const double written = backward ? static_cast<double>(a.channels_per_group()) : filters;
         const double multiplied = pixels * depth / static_cast<double>(a.channels_per_group()) *
                                   (backward ? filters : static_cast<double>(a.channels_per_group()));
         const double weights = depth * filters * groups;
-        return launch(correlation_count(a, call.pass)) + memory +
-               kGather *
-                   (groups * multiplied * (rows(written) / rate + kPack) + groups * pixels * taps * kOffset +
-                    weights * kPack) /
-                   workers;
+        return launch(correlation_count(a, call.pass)) + memory_seconds(a) +
+               kGather * (groups * multiplied * (rows(written) / rate + kPack) + groups * pixels * taps * kOffset +
+                          weights * kPack);
     }
 
 private:
     // Measured on AMD EPYC (Zen 4), 2026-11: an element packed; and, before its channels are, a pixel found for a tap.
     static constexpr double kPack = 0.25e-9, kOffset = 8e-9;
-    static constexpr double kGather = 1.3;       // what pieces, tails and cache misses add
-    static constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
+    static constexpr double kGather = 1.3;  // what pieces, tails and cache misses add
     static double launch(int64_t count) { return 4e-6 * static_cast<double>(count); }
     // A row costs its loads of the columns too: few rows are dear.
     static double rows(double count) { return count + 2; }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "cpu/model.h"
+
 namespace pyconv {
 
 namespace {
@@ -19,9 +21,6 @@ constexpr int64_t kDirectVectors = 8;          // narrower images are packed who
 constexpr int64_t kDirectColumns = 4096;       // of a unit that is read in place
 constexpr int64_t kLine = 64;                  // bytes of a cache line
 constexpr double kTileMultiplyAdds = 1 << 17;  // about five microseconds, which hides handing out a tile
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 size_t bytes_of(int64_t elements, int64_t size) { return aligned_bytes(static_cast<size_t>(elements * size)); }
 
@@ -190,7 +189,7 @@ std::string plane_refusal(const Call& call) {
     return {};
 }
 
-double plane_cost(const Call& call, int workers, const PlaneTraits& traits) {
+double plane_cost(const Call& call, const PlaneTraits& traits) {
     const Problem& a = call.problem;
     const Tensors& t = call.tensors;
     // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
@@ -207,11 +206,8 @@ double plane_cost(const Call& call, int workers, const PlaneTraits& traits) {
     double scattered = 0;
     if (t.input.stride[3] != 1 || a.stride_w != 1) scattered += static_cast<double>(a.input_elements());
     if (t.output.stride[3] != 1) scattered += static_cast<double>(a.output_elements());
-    const double bytes = static_cast<double>((a.input_elements() + a.output_elements()) * size_of(a.dtype));
-    constexpr double kCached = 16 << 20;  // bytes that stay in the last level cache between two calls
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
-    const double work = sums + rows + scattered * kElement + bytes / (bytes < kCached ? 24 : 10);
-    return (calls * kCall + work / workers) * 1e-9;
+    return (calls * kCall + sums + rows + scattered * kElement) * 1e-9 + memory_seconds(a);
 }
 
 }  // namespace pyconv

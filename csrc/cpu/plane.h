@@ -69,7 +69,7 @@ PlaneForwardPlan plane_forward_plan(const Correlation& a, const PlaneTraits& tra
 PlaneGradientPlan plane_gradient_plan(const WeightGradient& a, const PlaneTraits& traits);
 
 std::string plane_refusal(const Call& call);
-double plane_cost(const Call& call, int workers, const PlaneTraits& traits);
+double plane_cost(const Call& call, const PlaneTraits& traits);
 size_t plane_workspace(const Call& call, int workers, const PlaneTraits& traits);
 
 extern const Algorithm f32_plane_portable, f64_plane_portable, bf16_plane_portable, f16_plane_portable;

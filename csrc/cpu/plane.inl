@@ -228,8 +228,8 @@ constexpr PlaneTraits plane_traits() {
 }
 
 template <class S>
-double cost_plane(const Call& call, int workers) {
-    return plane_cost(call, workers, plane_traits<S>());
+double cost_plane(const Call& call) {
+    return plane_cost(call, plane_traits<S>());
 }
 
 template <class S>

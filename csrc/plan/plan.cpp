@@ -15,7 +15,7 @@ struct CpuTable {
     }
     std::string refusal(const Row& row, const Call& call) const { return refusal_of(row, call); }
     // On one worker: the choice, and with it every bit of the result, must be the same for any number of them.
-    double cost(const Row& row, const Call& call) const { return row.cost(call, 1); }
+    double cost(const Row& row, const Call& call) const { return row.cost(call); }
     size_t workspace(const Row& row, const Call& call) const { return row.workspace(call, workers); }
 };
 

@@ -149,7 +149,7 @@ Status run(const Call& call, void* workspace, Executor& executor) {
 std::string refusal(const Call&) { return {}; }
 
 // About 1.5 ns a multiply-add, measured; any other algorithm that supports a call is cheaper.
-double cost(const Call& call, int workers) { return call.problem.flops() * 0.75e-9 / workers; }
+double cost(const Call& call) { return call.problem.flops() * 0.75e-9; }
 
 }  // namespace
 

@@ -63,7 +63,7 @@ void check_rows(const Call& call) {
                   error);
     }
     CHECK_EQ(marked, 1, where);
-    CHECK_EQ(chosen->cost(as_compared(call), 1), least, where, ": ", chosen->name);
+    CHECK_EQ(chosen->cost(as_compared(call)), least, where, ": ", chosen->name);
     // Rows may round differently: neither the workers nor the images beside an image may change the row.
     Call larger = call;
     if (call.pass != Pass::grad_weight) larger.problem.n += 6;
