@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Direct correlation on packed bands, without im2col: each source element is packed once for all its taps.
+// Direct correlation on packed bands, without im2col: a band's source is packed once for all its taps.
 //
 // The kernels are in direct.inl; this is the geometry they share with the plan, the same for every instruction set.
 #pragma once
@@ -51,8 +51,8 @@ constexpr int64_t tile_vectors(int64_t mr, int64_t rows) {
     return rows <= 3 ? 8 : rows <= 7 ? 4 : 2;
 }
 
-// How a Correlation is cut. A tile owns a band (an image's outputs in a block of rows by a block of columns) times a block
-// of filters of one group. Only how much work a tile is depends on the number of workers, no sum does.
+// How a Correlation is cut. A tile owns a band (outputs in a block of rows by a block of columns of one image, or several
+// small images) times a block of filters of one group, or of a bundle of small groups. Only how much work a tile is depends on the number of workers, no sum does.
 struct DirectShape {
     Correlation a;  // with its image axes merged into one where it reads single pixels
     BandOrder order;
