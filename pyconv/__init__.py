@@ -13,7 +13,7 @@ from . import d2l, filters, reference, transforms
 from .convert import convert, use
 from .functional import conv2d, convolve2d, corr2d
 from .module import Conv2D
-from .planning import plan
+from .planning import plan, winograd
 from .receptive_field import receptive_field
 from .transposed import conv_transpose2d
 
@@ -33,4 +33,5 @@ __all__ = [
     "reference",
     "transforms",
     "use",
+    "winograd",
 ]

@@ -1,17 +1,15 @@
 """The environment variables that pyconv reads at run time, all of them, each once, at import.
 
-| variable   | meaning
-|
-|------------|-----------------------------------------------------------------------------------------------------|
-| PYCONV_ISA | strongest instruction set the CPU kernels may use: portable, avx2 or avx512 (default: the best
-here) |
+PYCONV_ISA       strongest instruction set the CPU kernels may use: portable, avx2 or avx512 (default: the
+                 best here)
+PYCONV_WINOGRAD  0 switches the Winograd kernels off, as pyconv.winograd(False) does for a block (default: 1)
 """
 
 from __future__ import annotations
 
 import os
 
-NAMES = ("PYCONV_ISA",)
+NAMES = ("PYCONV_ISA", "PYCONV_WINOGRAD")
 
 
 def apply(extension) -> None:
@@ -19,6 +17,10 @@ def apply(extension) -> None:
 
     Raises ValueError, naming the variable, where the value is unknown or this machine cannot do it.
     """
+    winograd = os.environ.get("PYCONV_WINOGRAD", "1")
+    if winograd not in ("0", "1"):
+        raise ValueError(f"PYCONV_WINOGRAD must be 0 or 1, got {winograd!r}")
+    extension.set_winograd_enabled(winograd == "1")
     isa = os.environ.get("PYCONV_ISA")
     if isa:
         try:

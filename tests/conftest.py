@@ -21,9 +21,10 @@ _never_run: list[str] = []
 
 @pytest.fixture(autouse=True)
 def _same_settings_for_every_test() -> Iterator[None]:
-    """Threads and ISA are process-wide; a test that changes them leaves them as they were."""
-    threads, isa = torch.get_num_threads(), _C.isa()
+    """Threads, ISA and Winograd are process-wide; a test that changes them leaves them as they were."""
+    threads, isa, winograd = torch.get_num_threads(), _C.isa(), _C.winograd_enabled()
     yield
+    _C.set_winograd_enabled(winograd)
     torch.set_num_threads(threads)
     if _C.isa() != isa:
         _C.set_isa(isa)

@@ -13,6 +13,7 @@
 #include "bindings/python_call.h"
 #include "cpu/isa.h"
 #include "cpu/peak.h"
+#include "cpu/winograd.h"
 #include "plan/plan.h"
 #if defined(PYCONV_CUDA_VERSION)
 #include "plan/plan_cuda.h"
@@ -81,6 +82,7 @@ py::list described(const std::vector<Row>& rows) {
         entry["name"] = row.algorithm->name;
         entry["chosen"] = row.chosen;
         entry["refusal"] = row.refusal;
+        entry["exact"] = row.algorithm->exact;
         entry["cost"] = row.cost;
         entry["workspace"] = row.workspace;
         result.append(entry);
@@ -192,6 +194,8 @@ PYBIND11_MODULE(_C, module) {
         if (!set_isa(isa))
             throw py::value_error("PYCONV_ISA is " + name + ", but this CPU has " + name_of(detected_isa()));
     });
+    module.def("winograd_enabled", &winograd_enabled);
+    module.def("set_winograd_enabled", &set_winograd_enabled);
     bind_problem(module);
     bind_calls(module);
     module.def("plan", &plan, py::arg("problem"), py::arg("pass_"), py::arg("layout") = "nchw",

@@ -28,6 +28,9 @@ struct Algorithm {
     // handles results without elements.
     Status (*run)(const Call& call, void* workspace, Executor& executor);
 
+    // Whether sums that are exact in any order come out exact: not where transforms round.
+    bool exact = true;
+
     // How often run() was called in this process, by pass: tests ask for algorithms that none of them reached.
     mutable std::atomic<int64_t> executions[3] = {{0}, {0}, {0}};
 };

@@ -49,34 +49,6 @@ void turn_source(const View& view, const S* image, const RowRange& rows, const A
     }
 }
 
-// The way back, of one row: adds the bias, rounds, and stores `count` channels.
-template <class T, class S>
-void turn_back(const T* line, int64_t columns, int64_t channels, const View& view, S* to, const S* bias,
-               int64_t count) {
-    constexpr int W = Vec<T>::width;
-    for (int64_t c = 0; c < count; c += W) {
-        const int lanes = static_cast<int>(smaller(W, count - c));
-        const Vec<T> added = bias ? Vec<T>::load_first(bias + c, lanes) : Vec<T>::zero();
-        for (int64_t m = 0; m < columns; m += W) {
-            const int pixels = static_cast<int>(smaller(W, columns - m));
-            Vec<T> square[W];
-#pragma GCC unroll 16
-            for (int i = 0; i < W; ++i)
-                square[i] = i < pixels ? Vec<T>::load(line + (m + i) * channels + c) : Vec<T>::zero();
-            if (bias)
-                for (int i = 0; i < W; ++i) square[i] = square[i] + added;
-            S* corner = to + c * view.stride[1] + m * view.stride[3];
-            if (view.stride[1] == 1) {
-                for (int i = 0; i < pixels; ++i) store_strided(square[i], corner + i * view.stride[3], 1, lanes);
-                continue;
-            }
-            transpose(square);
-            for (int i = 0; i < lanes; ++i)
-                store_strided(square[i], corner + i * view.stride[1], view.stride[3], pixels);
-        }
-    }
-}
-
 template <class T, class S>
 struct DepthwiseTurned {
     static constexpr int W = Vec<T>::width;

@@ -28,6 +28,8 @@ struct CudaAlgorithm {
     // Queues the kernels that write every element of the pass's result and nothing else. Returns without waiting.
     Status (*run)(const Call& call, void* workspace, CUstream_st* stream);
 
+    bool exact = true;  // as in cpu/algorithm.h
+
     // How often run() was called in this process, by pass.
     mutable std::atomic<int64_t> executions[3] = {{0}, {0}, {0}};
 };

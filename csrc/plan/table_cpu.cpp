@@ -4,6 +4,7 @@
 #include "cpu/direct.h"
 #include "cpu/gemm.h"
 #include "cpu/plane.h"
+#include "cpu/winograd.h"
 #include "plan/plan.h"
 #include "reference/reference.h"
 
@@ -12,22 +13,67 @@ namespace pyconv {
 const std::vector<const Algorithm*>& cpu_algorithms() {
     static const std::vector<const Algorithm*> table = {
 #if defined(__x86_64__)
-        &f32_direct_14x32_avx512, &f64_direct_14x16_avx512, &bf16_direct_14x32_avx512, &f16_direct_14x32_avx512,
-        &f32_gemm_14x32_avx512,   &f64_gemm_14x16_avx512,   &bf16_gemm_14x32_avx512,   &f16_gemm_14x32_avx512,
-        &f32_plane_avx512,        &f64_plane_avx512,        &bf16_plane_avx512,        &f16_plane_avx512,
-        &f32_direct_6x16_avx2,    &f64_direct_6x8_avx2,     &bf16_direct_6x16_avx2,    &f16_direct_6x16_avx2,
-        &f32_gemm_6x16_avx2,      &f64_gemm_6x8_avx2,       &bf16_gemm_6x16_avx2,      &f16_gemm_6x16_avx2,
-        &f32_plane_avx2,          &f64_plane_avx2,          &bf16_plane_avx2,          &f16_plane_avx2,
+        &f32_winograd4x4_avx512,
+        &f32_winograd2x2_avx512,
+        &f32_direct_14x32_avx512,
+        &f64_direct_14x16_avx512,
+        &bf16_direct_14x32_avx512,
+        &f16_direct_14x32_avx512,
+        &f32_gemm_14x32_avx512,
+        &f64_gemm_14x16_avx512,
+        &bf16_gemm_14x32_avx512,
+        &f16_gemm_14x32_avx512,
+        &f32_plane_avx512,
+        &f64_plane_avx512,
+        &bf16_plane_avx512,
+        &f16_plane_avx512,
+        &f32_winograd4x4_avx2,
+        &f32_winograd2x2_avx2,
+        &f32_direct_6x16_avx2,
+        &f64_direct_6x8_avx2,
+        &bf16_direct_6x16_avx2,
+        &f16_direct_6x16_avx2,
+        &f32_gemm_6x16_avx2,
+        &f64_gemm_6x8_avx2,
+        &bf16_gemm_6x16_avx2,
+        &f16_gemm_6x16_avx2,
+        &f32_plane_avx2,
+        &f64_plane_avx2,
+        &bf16_plane_avx2,
+        &f16_plane_avx2,
 #endif
-        &f32_direct_4x8_portable, &f64_direct_4x4_portable, &bf16_direct_4x8_portable, &f16_direct_4x8_portable,
-        &f32_gemm_4x8_portable,   &f64_gemm_4x4_portable,   &bf16_gemm_4x8_portable,   &f16_gemm_4x8_portable,
-        &f32_plane_portable,      &f64_plane_portable,      &bf16_plane_portable,      &f16_plane_portable,
+        &f32_direct_4x8_portable,
+        &f64_direct_4x4_portable,
+        &bf16_direct_4x8_portable,
+        &f16_direct_4x8_portable,
+        &f32_gemm_4x8_portable,
+        &f64_gemm_4x4_portable,
+        &bf16_gemm_4x8_portable,
+        &f16_gemm_4x8_portable,
+        &f32_plane_portable,
+        &f64_plane_portable,
+        &bf16_plane_portable,
+        &f16_plane_portable,
 #if defined(__x86_64__)
-        &f32_depthwise_avx512,    &f64_depthwise_avx512,    &bf16_depthwise_avx512,    &f16_depthwise_avx512,
-        &f32_depthwise_avx2,      &f64_depthwise_avx2,      &bf16_depthwise_avx2,      &f16_depthwise_avx2,
+        &f32_depthwise_avx512,
+        &f64_depthwise_avx512,
+        &bf16_depthwise_avx512,
+        &f16_depthwise_avx512,
+        &f32_depthwise_avx2,
+        &f64_depthwise_avx2,
+        &bf16_depthwise_avx2,
+        &f16_depthwise_avx2,
 #endif
-        &f32_depthwise_portable,  &f64_depthwise_portable,  &bf16_depthwise_portable,  &f16_depthwise_portable,
-        &f32_reference,           &f64_reference,           &bf16_reference,           &f16_reference,
+        &f32_depthwise_portable,
+        &f64_depthwise_portable,
+        &bf16_depthwise_portable,
+        &f16_depthwise_portable,
+        &f32_winograd4x4_portable,
+        &f32_winograd2x2_portable,
+        &f32_reference,
+        &f64_reference,
+        &bf16_reference,
+        &f16_reference,
         &i64_reference,
     };
     return table;

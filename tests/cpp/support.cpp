@@ -88,6 +88,9 @@ const std::vector<std::string>& problem_strings() {
         "c6_k6_i9x20_f3_s2_p1_g6_reflect",
         "c1_k1_i9x35_f5_p2_replicate",
         "c17_k18_i4x5_f3_p1_g1_circular",
+        "n3_c16_k33_i7x9_f3_p1",
+        "n2_c34_k36_i10x3_f3_p1_g2",
+        "c130_k16_i5x6_f3",
     };
     return list;
 }

@@ -5,7 +5,7 @@
 //   load(S*), load_first(S*, n): lanes [n, width) are zero and their memory is not touched
 //   load_lanes(keep, S*, lane, n): lanes [lane, lane + n) from n elements in memory, the others from keep
 //   store(S*), store_first(S*, n): rounded to nearest, ties to even, where S is narrower
-//   all(x), zero(), fma(a, b, c) = a * b + c, a + b, and sum(): the lanes added in one fixed order
+//   all(x), zero(), fma(a, b, c) = a * b + c, a + b, a - b, a * b, and sum(): the lanes added in one fixed order
 //   zip_low(a, b), zip_high(a, b): lanes of a and b in turn, of their lower and of their upper halves
 //   even(a, b): lanes 0, 2, 4, ... of a, then of b
 //   store_every_other(S*, n): the first n lanes, a step of two elements apart; those between are not touched
@@ -138,3 +138,7 @@ struct Vec<double> {
 
 PYCONV_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.v, b.v)}; }
 PYCONV_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.v, b.v)}; }
+PYCONV_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm512_sub_ps(a.v, b.v)}; }
+PYCONV_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm512_sub_pd(a.v, b.v)}; }
+PYCONV_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm512_mul_ps(a.v, b.v)}; }
+PYCONV_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm512_mul_pd(a.v, b.v)}; }

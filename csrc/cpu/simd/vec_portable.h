@@ -68,3 +68,13 @@ template <class T>
 PYCONV_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) {
     return {a.v + b.v};
 }
+
+template <class T>
+PYCONV_INLINE Vec<T> operator-(Vec<T> a, Vec<T> b) {
+    return {a.v - b.v};
+}
+
+template <class T>
+PYCONV_INLINE Vec<T> operator*(Vec<T> a, Vec<T> b) {
+    return {a.v * b.v};
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// Geometry, refusals and cost of the Winograd kernels; nothing here depends on the instruction set but through
+// WinogradTraits.
+#include "cpu/winograd.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "cpu/model.h"
+
+namespace pyconv {
+
+namespace {
+
+constexpr int64_t kOwnSourceBytes = 512 << 10;   // of a block, beside the filters of a point in the second level cache
+constexpr int64_t kSharedSourceBytes = 8 << 20;  // of a block: a share of the last level cache
+constexpr int64_t kSharedFilterBytes = 5 << 20;  // likewise
+constexpr int64_t kMostTiles = 128;              // of a block: its sums [point][tile][panel] stay near
+constexpr int64_t kBlocksAWorker = 2;
+constexpr int64_t kLeastChannels = 16;  // read and written: below, transforms cost more than they save
+constexpr int64_t kElement = sizeof(float);
+
+// `count` cut into even blocks of at most `most`.
+int64_t even(int64_t count, int64_t most) { return ceil_div(count, ceil_div(count, std::max<int64_t>(1, most))); }
+
+void cut_blocks(WinogradShape* shape, int64_t tiles) {
+    const Correlation& a = shape->a;
+    shape->columns = even(shape->tiles_x, tiles);
+    shape->rows = shape->columns < shape->tiles_x ? 1 : even(shape->tiles_y, tiles / shape->tiles_x);
+    const bool whole = shape->columns == shape->tiles_x && shape->rows == shape->tiles_y;
+    shape->images = whole ? even(a.n, tiles / (shape->tiles_x * shape->tiles_y)) : 1;
+    shape->column_blocks = ceil_div(shape->tiles_x, shape->columns);
+    shape->row_blocks = ceil_div(shape->tiles_y, shape->rows);
+    shape->image_blocks = ceil_div(a.n, shape->images);
+}
+
+// Tiles of a block whose transformed source takes so many bytes.
+int64_t tiles_in(int64_t bytes, const WinogradShape& shape, const WinogradTraits& traits) {
+    const int64_t tile = traits.points() * shape.depth_blocks * (shape.depth + 16) * kElement;
+    return std::max(traits.rows, std::min(kMostTiles, bytes / tile));
+}
+
+int64_t filter_elements(const WinogradShape& shape, const WinogradTraits& traits) {  // of a group's panels, transformed
+    return shape.panels * traits.points() * shape.depth_blocks * shape.depth * traits.columns();
+}
+
+}  // namespace
+
+WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits, int workers) {
+    WinogradShape shape;
+    shape.a = a;
+    shape.tile = traits.tile;
+    shape.tiles_y = ceil_div(a.y.out, traits.tile), shape.tiles_x = ceil_div(a.x.out, traits.tile);
+    shape.depth_blocks = ceil_div(a.channels, kWinogradDepth);
+    shape.depth = round_up(ceil_div(a.channels, shape.depth_blocks), traits.width);
+    shape.panels = ceil_div(a.filters, traits.columns());
+    const int64_t all = a.groups * filter_elements(shape, traits) * kElement;
+    int64_t tiles = tiles_in(kOwnSourceBytes, shape, traits);
+    cut_blocks(&shape, tiles);
+    const int64_t wanted = workers > 1 ? kBlocksAWorker * workers : 1;
+    while (a.groups * shape.blocks() < wanted && tiles > traits.rows)
+        cut_blocks(&shape, tiles = std::max(traits.rows, tiles / 2));
+    const bool few = all <= kSharedFilterBytes || (a.groups > 1 && all / a.groups <= kSharedFilterBytes / 4);
+    shape.shares_filters = few && a.groups * shape.blocks() >= wanted;
+    if (!shape.shares_filters) cut_blocks(&shape, tiles_in(kSharedSourceBytes, shape, traits));
+    return shape;
+}
+
+WinogradScratch winograd_scratch(const WinogradShape& shape, const WinogradTraits& traits) {
+    const auto bytes = [](int64_t elements) { return aligned_bytes(static_cast<size_t>(elements * kElement)); };
+    const size_t source = bytes(shape.depth_blocks * traits.points() * shape.block_tiles() * kWinogradDistance);
+    WinogradScratch s;
+    s.shared = 0;
+    s.own = shape.shares_filters ? bytes(shape.a.groups * filter_elements(shape, traits)) : source;
+    s.filters = s.source + (shape.shares_filters ? source : 0);
+    s.raw = s.filters + (shape.shares_filters ? 0 : bytes(traits.points() * shape.depth * traits.columns()));
+    s.sums = s.raw + bytes(9 * shape.depth * traits.columns());
+    s.strip = s.sums + bytes(traits.points() * (shape.block_tiles() * traits.columns() + 16));
+    // Source rows of a block of one image, or output rows of a row of tiles, [row][column][width].
+    const int64_t across = shape.columns * traits.tile + 2;
+    s.total = s.strip + bytes(std::max(shape.rows * traits.tile + 2, traits.tile) * across * traits.width);
+    return s;
+}
+
+namespace {
+
+std::atomic<bool>& enabled() {
+    static std::atomic<bool> value{true};
+    return value;
+}
+
+}  // namespace
+
+bool winograd_enabled() { return enabled().load(std::memory_order_relaxed); }
+void set_winograd_enabled(bool value) { enabled().store(value, std::memory_order_relaxed); }
+
+std::string winograd_refusal(const Call& call) {
+    const Problem& a = call.problem;
+    if (!winograd_enabled()) return "is switched off (PYCONV_WINOGRAD=0 or pyconv.winograd(False))";
+    if (call.pass == Pass::grad_weight) return "does forward and grad_input, its transforms serve no grad_weight";
+    if (a.r != 3 || a.s != 3)
+        return "takes 3x3 kernels, the problem has " + std::to_string(a.r) + "x" + std::to_string(a.s);
+    if (a.stride_h != 1 || a.stride_w != 1 || a.dilation_h != 1 || a.dilation_w != 1)
+        return "takes stride 1 and dilation 1 only";
+    const Correlation correlation = correlation_at(a, call.pass, call.tensors, 0);
+    if (correlation.folds())
+        return std::string("padding mode ") + name_of(a.padding_mode) +
+               " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
+    if (correlation.channels < kLeastChannels || correlation.filters < kLeastChannels)
+        return "takes at least " + std::to_string(kLeastChannels) + " channels and filters a group, the problem has " +
+               std::to_string(a.channels_per_group()) + " and " + std::to_string(a.filters_per_group());
+    return {};
+}
+
+size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& traits) {
+    const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
+    return winograd_scratch(winograd_shape(a, traits, workers), traits).bytes(workers);
+}
+
+double winograd_cost(const Call& call, const WinogradTraits& traits) {
+    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call; cycles for a vector of
+    // channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of which is fetching it.
+    constexpr double kRate[] = {1.6, 3.0, 3.0}, kCall = 60;
+    const double work = traits.tile == 4 ? 1.0 : 0.45;
+    const double kSource = 420 * work, kOutput = 330 * work, kFilter = 450 + 150 * work;
+    const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
+    const WinogradShape shape = winograd_shape(a, traits, 1);
+    const double tiles = static_cast<double>(a.n * a.groups * shape.tiles_y * shape.tiles_x);
+    const double points = static_cast<double>(traits.points());
+    const double channels = static_cast<double>(shape.depth_blocks * shape.depth);
+    const double filter_vectors = static_cast<double>(ceil_div(a.filters, traits.width));
+    const int64_t block = shape.block_tiles(), row_panels = ceil_div(block, traits.rows);
+    const double step =
+        static_cast<double>(row_panels) * step_cycles(ceil_div(block, row_panels), 2) / static_cast<double>(block);
+    double cycles =
+        tiles * points * (filter_vectors / 2) *
+        (channels * step + kCall * static_cast<double>(shape.depth_blocks * row_panels) / static_cast<double>(block));
+    cycles += tiles * (channels / static_cast<double>(traits.width) * kSource + filter_vectors * kOutput);
+    const double repeats = shape.shares_filters ? 1 : static_cast<double>(shape.blocks());
+    cycles += repeats * static_cast<double>(a.groups) * channels * filter_vectors * kFilter + 10000;
+    return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
+}
+
+}  // namespace pyconv

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// 3x3 correlations of stride 1 by Winograd's minimal filtering F(M x M, 3 x 3), M = 2 or 4. The kernels are in
+// winograd.inl; this is the geometry they share with the plan, the same for every instruction set.
+#pragma once
+
+#include "cpu/algorithm.h"
+#include "layout/lowering.h"
+
+namespace pyconv {
+
+struct WinogradTraits {
+    Isa isa;
+    int64_t rows;   // MR of the micro-kernel: tiles
+    int64_t width;  // lanes of a vector; panels of filters are two wide
+    int64_t tile;   // M: outputs of a tile along an axis
+    int64_t columns() const { return 2 * width; }
+    int64_t side() const { return tile + 2; }           // N: what a tile reads along an axis
+    int64_t points() const { return side() * side(); }  // products a tile, channel and filter
+};
+
+// Channels summed in registers at most: with 512 in one sum F(4x4) errs twice as much as with four sums of 128. And the distance of transformed tiles: an odd number of cache
+// lines, so that the tiles of a micro-kernel call do not share cache sets.
+constexpr int64_t kWinogradDepth = 128;
+constexpr int64_t kWinogradDistance = kWinogradDepth + 16;
+
+// How a Correlation is cut. A block is some rows and columns of tiles of some images; its transformed source is
+// [depth block][point][tile][kWinogradDistance]. What is large is made once and shared, what is small is each worker's own:
+//
+//   shared filters   all transformed filters first; then a tile of work is a block: it transforms its source into its
+//                    own memory and runs every panel of filters over it. Many blocks, few filters.
+//   shared source    block by block: its transformed source first; then a tile of work is a panel of filters, which it
+//                    transforms itself, a depth block at a time. Many filters, few blocks: nothing the size of the
+//                    transformed filters is ever written.
+//
+// Only this choice and the blocks depend on the number of workers; depth blocks, which sums are made of, do not.
+struct WinogradShape {
+    Correlation a;
+    int64_t tile = 0;                           // M
+    int64_t tiles_y = 0, tiles_x = 0;           // of an image
+    int64_t images = 1, rows = 1, columns = 1;  // of a block: images, rows and columns of tiles
+    int64_t image_blocks = 1, row_blocks = 1, column_blocks = 1;
+    int64_t depth = 0, depth_blocks = 1;  // channels of a depth block
+    int64_t panels = 1;                   // of a group's filters
+    bool shares_filters = true;
+
+    int64_t blocks() const { return image_blocks * row_blocks * column_blocks; }  // of a group
+    int64_t block_tiles() const { return images * rows * columns; }               // at most
+};
+
+WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits, int workers);
+
+// Byte offsets of the shared piece and of a worker's own.
+struct WinogradScratch {
+    size_t shared = 0;  // transformed filters or source
+    size_t own = 0;     // the first worker's; each takes `total`
+    size_t source = 0, filters = 0, raw = 0, sums = 0,
+           strip = 0;  // from there; source or filters only where not shared
+    size_t total = 0;
+    size_t bytes(int workers) const { return own + total * static_cast<size_t>(workers); }
+};
+
+WinogradScratch winograd_scratch(const WinogradShape& shape, const WinogradTraits& traits);
+
+// Whether Winograd rows may run; process-wide, true at first.
+bool winograd_enabled();
+void set_winograd_enabled(bool enabled);
+
+std::string winograd_refusal(const Call& call);
+double winograd_cost(const Call& call, const WinogradTraits& traits);
+size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& traits);
+
+extern const Algorithm f32_winograd2x2_portable, f32_winograd4x4_portable;
+#if defined(__x86_64__)
+extern const Algorithm f32_winograd2x2_avx2, f32_winograd4x4_avx2;
+extern const Algorithm f32_winograd2x2_avx512, f32_winograd4x4_avx512;
+#endif
+
+}  // namespace pyconv

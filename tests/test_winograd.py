@@ -1,0 +1,94 @@
+"""The Winograd switch, and the accuracy that the plan's use of these kernels is allowed on account of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import problems
+import pytest
+import torch
+import torch.nn.functional as F
+
+import pyconv
+from pyconv import _C
+
+TEXT = "n1_c32_k32_i12_f3_p1"
+
+
+def chosen(text: str = TEXT, pass_: str = "forward") -> str:
+    return next(row["name"] for row in _C.plan(_C.Problem.parse(text), pass_, "nchw") if row["chosen"])
+
+
+def test_the_switch_changes_the_plan_and_is_undone() -> None:
+    assert _C.winograd_enabled() and "winograd" in chosen()
+    with pyconv.winograd(False):
+        assert "winograd" not in chosen()
+        with pyconv.winograd(True):
+            assert "winograd" in chosen()
+        assert "winograd" not in chosen()
+    assert "winograd" in chosen()
+    with pytest.raises(KeyError), pyconv.winograd(False):
+        raise KeyError
+    assert _C.winograd_enabled()
+
+
+def test_the_switch_reaches_calls_and_their_backward() -> None:
+    p = _C.Problem.parse(TEXT)
+    x = torch.randn(1, 32, 12, 12, requires_grad=True)
+    w = torch.randn(32, 32, 3, 3)
+    with pyconv.winograd(False):
+        y = pyconv.conv2d(x, w, padding=1)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+    name = next(row for row in problems.supported(TEXT, torch.float32, "forward") if "direct" in row)
+    assert torch.equal(y, pyconv.conv2d(x, w, padding=1, algorithm=name))
+    assert torch.equal(gradient, problems.run("grad_input", torch.ones_like(y), w, p, name))
+
+
+def test_what_is_switched_off_says_so() -> None:
+    name = chosen()
+    with pyconv.winograd(False), pytest.raises(RuntimeError, match="switched off"):
+        pyconv.conv2d(torch.randn(1, 32, 12, 12), torch.randn(32, 32, 3, 3), padding=1, algorithm=name)
+    with pytest.raises(TypeError, match="bool"), pyconv.winograd("no"):
+        pass
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0", "False"), ("1", "True")])
+def test_environment(value: str, expected: str) -> None:
+    script = "from pyconv import _C; print(_C.winograd_enabled())"
+    environment = problems.child_environment(PYCONV_WINOGRAD=value)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [expected]
+
+
+def test_environment_refuses_what_it_does_not_know() -> None:
+    environment = problems.child_environment(PYCONV_WINOGRAD="off")
+    command = [sys.executable, "-c", "import pyconv"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "PYCONV_WINOGRAD must be 0 or 1, got 'off'" in done.stderr
+
+
+@pytest.mark.parametrize("channels", [64, 128, 256, 512])
+def test_error_stays_under_five_millionths_of_the_largest_output(channels: int) -> None:
+    """The rule under which the plan may choose them: 5e-6, against float64."""
+    seed = torch.Generator().manual_seed(channels)
+    x, w = (torch.randn(size, generator=seed) for size in ((2, channels, 14, 14), (64, channels, 3, 3)))
+    exact = F.conv2d(x.double(), w.double(), padding=1)
+    for name in problems.supported(f"n2_c{channels}_k64_i14_f3_p1", torch.float32, "forward"):
+        if "winograd" in name:
+            error = (pyconv.conv2d(x, w, padding=1, algorithm=name) - exact).abs().max() / exact.abs().max()
+            assert error < 5e-6, f"{name}: {error:.2g}"
+
+
+def test_a_value_that_is_not_finite_stays_in_its_tiles() -> None:
+    x, w = torch.randn(1, 16, 16, 16), torch.randn(16, 16, 3, 3)
+    x[0, 3, 9, 9] = float("nan")
+    for name in problems.supported("c16_k16_i16_f3_p1", torch.float32, "forward"):
+        if "winograd" in name:
+            nan = pyconv.conv2d(x, w, padding=1, algorithm=name).isnan()
+            side = 4 if "4x4" in name else 2
+            rows = nan[0, 0].any(1).nonzero().flatten().tolist()
+            assert set(rows) >= {8, 9, 10}, "the direct sum's outputs are not finite"
+            assert rows[0] >= 8 - side and rows[-1] < 11 + side, f"{name}: rows {rows}"
