@@ -370,8 +370,9 @@ def beyond(got: Tensor, want: Tensor, bound: Tensor) -> str:
     if got.dtype != want.dtype or got.shape != want.shape:
         return f"got {got.dtype} {tuple(got.shape)}, expected {want.dtype} {tuple(want.shape)}"
     error, size = (torch.view_as_real(_wide(t)) if t.is_complex() else _wide(t) for t in (got - want, want))
-    allowed = (bound[..., None] if got.is_complex() else bound) + 2.0**-22 * size.abs()
-    share = (error.abs() / allowed.clamp_min(2.0**-149)).nan_to_num(nan=math.inf).max().item()
+    stored = torch.finfo(got.dtype)
+    allowed = (bound[..., None] if got.is_complex() else bound) + 2 * stored.eps * size.abs() + stored.tiny
+    share = (error.abs() / allowed).nan_to_num(nan=math.inf).max().item()
     return f"the largest error is {share:.3g} times its bound" if share > 1 else ""
 
 

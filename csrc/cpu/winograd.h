@@ -69,10 +69,11 @@ std::string winograd_refusal(const Call& call);
 double winograd_cost(const Call& call, const WinogradTraits& traits);
 size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& traits);
 
-extern const Algorithm f32_winograd2x2_portable, f32_winograd4x4_portable;
+extern const Algorithm f32_winograd2x2_portable, f32_winograd4x4_portable, bf16_winograd4x4_portable,
+    f16_winograd4x4_portable;
 #if defined(__x86_64__)
-extern const Algorithm f32_winograd2x2_avx2, f32_winograd4x4_avx2;
-extern const Algorithm f32_winograd2x2_avx512, f32_winograd4x4_avx512;
+extern const Algorithm f32_winograd2x2_avx2, f32_winograd4x4_avx2, bf16_winograd4x4_avx2, f16_winograd4x4_avx2;
+extern const Algorithm f32_winograd2x2_avx512, f32_winograd4x4_avx512, bf16_winograd4x4_avx512, f16_winograd4x4_avx512;
 #endif
 
 }  // namespace pyconv

@@ -4,7 +4,7 @@
 //     out[n, f, tile] = A' (sum over c of (G g[f][c] G') * (B' d[n, c, tile] B)) A + bias[f]
 //
 // with d the N x N source pixels of a tile of M x M outputs, g a 3x3 filter, * the product point by point, and A, B, G the
-// maps of winograd_transform.inl. The sum over channels is, for each of the N * N points, a product of matrices
+// maps of winograd_transform.inl. S is the stored type; all arithmetic is float's. The sum over channels is, for each of the N * N points, a product of matrices
 // [tile][channel] and [channel][filter]: gemm_tile.inl's micro-kernel with tiles as rows and filters as columns.
 //
 //     source    [depth block][point][tile][kWinogradDistance]; vectors along channels, from any layout (turn.inl)
@@ -15,7 +15,7 @@
 // fused multiply-add, then the blocks in order; a function of C alone. These are not the definition's sums: a value that is
 // not finite spreads over its tile.
 
-template <int M, int MR, Isa isa>
+template <class S, int M, int MR, Isa isa>
 struct WinogradKernels {
     using T = float;
     using V = Vec<T>;
@@ -46,7 +46,7 @@ struct WinogradKernels {
     static int64_t panel_elements(const WinogradShape& shape) { return P * shape.depth * NR; }
 
     // strip[row][column][W]: what one image of a block reads of `count` channels, zero where there is nothing.
-    static void fill_strip(const WinogradShape& shape, const Block& block, const T* image, int64_t count, T* strip) {
+    static void fill_strip(const WinogradShape& shape, const Block& block, const S* image, int64_t count, T* strip) {
         const Correlation& a = shape.a;
         const int64_t rows = block.rows * M + 2, columns = block.columns * M + 2;
         const int64_t first = block.column * M + a.x.offset;
@@ -58,7 +58,7 @@ struct WinogradKernels {
                 fill_zero(strip, columns * W);
                 continue;
             }
-            const T* from = image + y * a.input.stride[2];
+            const S* from = image + y * a.input.stride[2];
             for (int64_t k = 0; k < columns; ++k) {
                 if (k == begin) k = end;
                 if (k >= columns) break;
@@ -89,8 +89,8 @@ struct WinogradKernels {
         const int64_t columns = block.columns * M + 2, tile = image * block.rows * block.columns;
         T* to = source + depth_block * P * plane(shape) + tile * kWinogradDistance;
         for (int64_t c = first; c < limit; c += W, to += W) {
-            const T* from =
-                static_cast<const T*>(a.input.data) + a.input.offset(block.n + image, group * a.channels + c, 0, 0);
+            const S* from =
+                static_cast<const S*>(a.input.data) + a.input.offset(block.n + image, group * a.channels + c, 0, 0);
             fill_strip(shape, block, from, smaller(W, limit - c), strip);
             T* at = to;
             for (int64_t ty = 0; ty < block.rows; ++ty)
@@ -108,9 +108,9 @@ struct WinogradKernels {
         const Correlation& a = shape.a;
         const int64_t first = depth_block * shape.depth, channels = smaller(shape.depth, a.channels - first);
         const int64_t f = panel * NR, count = smaller(NR, a.filters - f);
-        const T* from = static_cast<const T*>(a.weight.data) + group * a.weight_group_stride + f * a.weight.stride[0] +
+        const S* from = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride + f * a.weight.stride[0] +
                         first * a.weight.stride[1];
-        FilterPanels<T, T>{a, NR, from, count, channels, raw}.pack();
+        FilterPanels<S, T>{a, NR, from, count, channels, raw}.pack();
         for (int64_t c = 0; c < channels; ++c)
             for (int64_t v = 0; v < round_up(count, W); v += W) {
                 const T* taps = raw + c * 9 * NR + v;
@@ -143,11 +143,11 @@ struct WinogradKernels {
         for (int64_t v = 0; v < count; v += W) {
             const int64_t filter = group * a.filters + first + v;
             const int lanes = static_cast<int>(smaller(W, count - v));
-            const T* bias = a.bias ? static_cast<const T*>(a.bias) + filter : nullptr;
+            const S* bias = a.bias ? static_cast<const S*>(a.bias) + filter : nullptr;
             const T* at = sums + v;
             for (int64_t n = block.n; n < block.n + block.images; ++n)
                 for (int64_t ty = block.row; ty < block.row + block.rows; ++ty, at += block.columns * NR) {
-                    T* to = static_cast<T*>(a.output.data) + a.output.offset(n, filter, ty * M, block.column * M);
+                    S* to = static_cast<S*>(a.output.data) + a.output.offset(n, filter, ty * M, block.column * M);
                     const int64_t rows = smaller(M, a.y.out - ty * M);
                     const int64_t columns = smaller(block.columns * M, a.x.out - block.column * M);
                     if (a.output.stride[1] == 1)
@@ -160,7 +160,7 @@ struct WinogradKernels {
 
     // A row of tiles to channels that lie side by side: straight from the registers.
     static void store_pixels(const WinogradShape& shape, const T* at, int64_t tiles, int64_t rows, int64_t columns,
-                             T* to, int lanes, const T* bias) {
+                             S* to, int lanes, const S* bias) {
         const View& view = shape.a.output;
         const V added = bias ? V::load_first(bias, lanes) : V::zero();
         for (int64_t t = 0; t < tiles; ++t, at += NR, to += M * view.stride[3], columns -= M) {
@@ -173,7 +173,7 @@ struct WinogradKernels {
                 for (int x = 0; x < M; ++x) {
                     if (!whole && (y >= rows || x >= columns)) continue;
                     const V value = bias ? result[y][x] + added : result[y][x];
-                    T* pixel = to + y * view.stride[2] + x * view.stride[3];
+                    S* pixel = to + y * view.stride[2] + x * view.stride[3];
                     whole ? value.store(pixel) : value.store_first(pixel, lanes);
                 }
         }
@@ -181,7 +181,7 @@ struct WinogradKernels {
 
     // A row of tiles to any other layout: by way of strip[row][column][W].
     static void store_planes(const WinogradShape& shape, const T* at, int64_t tiles, int64_t rows, int64_t columns,
-                             T* to, int lanes, const T* bias, T* strip) {
+                             S* to, int lanes, const S* bias, T* strip) {
         const int64_t pitch = tiles * M * W;
         for (int64_t t = 0; t < tiles; ++t, at += NR) {
             V result[M][M];

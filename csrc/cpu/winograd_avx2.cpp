@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Winograd's minimal filtering on AVX2; one row of the plan a size of tile.
+// Winograd's minimal filtering on AVX2; one row of the plan a dtype and size of tile.
 #include <cstdint>
 #include <cstring>
 
@@ -24,16 +24,21 @@
 namespace pyconv {
 
 namespace {
-using Row2 = avx2::WinogradRow<avx2::WinogradKernels<2, 6, Isa::avx2>>;
-}  // namespace
-const Algorithm f32_winograd2x2_avx2{"f32_winograd2x2_avx2", DType::f32, Isa::avx2, winograd_refusal, Row2::cost,
-                                     Row2::workspace,        Row2::run};
 
-namespace {
-using Row4 = avx2::WinogradRow<avx2::WinogradKernels<4, 6, Isa::avx2>>;
+template <class S, int M>
+using Row = avx2::WinogradRow<avx2::WinogradKernels<S, M, 6, Isa::avx2>>;
+
 }  // namespace
-const Algorithm f32_winograd4x4_avx2{"f32_winograd4x4_avx2", DType::f32, Isa::avx2, winograd_refusal, Row4::cost,
-                                     Row4::workspace,        Row4::run,  false};
+
+#define PYCONV_ROW(name, dtype, S, M, exact) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx2, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, exact \
+    }
+
+PYCONV_ROW(f32_winograd2x2_avx2, f32, float, 2, true);
+PYCONV_ROW(f32_winograd4x4_avx2, f32, float, 4, false);
+PYCONV_ROW(bf16_winograd4x4_avx2, bf16, bf16, 4, false);
+PYCONV_ROW(f16_winograd4x4_avx2, f16, f16, 4, false);
 
 }  // namespace pyconv
 

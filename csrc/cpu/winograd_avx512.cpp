@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Winograd's minimal filtering on AVX-512; one row of the plan a size of tile.
+// Winograd's minimal filtering on AVX-512; one row of the plan a dtype and size of tile.
 #include <cstdint>
 #include <cstring>
 
@@ -24,16 +24,22 @@
 namespace pyconv {
 
 namespace {
-using Row2 = avx512::WinogradRow<avx512::WinogradKernels<2, 14, Isa::avx512>>;
-}  // namespace
-const Algorithm f32_winograd2x2_avx512{"f32_winograd2x2_avx512", DType::f32, Isa::avx512, winograd_refusal, Row2::cost,
-                                       Row2::workspace,          Row2::run};
 
-namespace {
-using Row4 = avx512::WinogradRow<avx512::WinogradKernels<4, 14, Isa::avx512>>;
+template <class S, int M>
+using Row = avx512::WinogradRow<avx512::WinogradKernels<S, M, 14, Isa::avx512>>;
+
 }  // namespace
-const Algorithm f32_winograd4x4_avx512{"f32_winograd4x4_avx512", DType::f32, Isa::avx512, winograd_refusal, Row4::cost,
-                                       Row4::workspace,          Row4::run,  false};
+
+#define PYCONV_ROW(name, dtype, S, M, exact) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx512, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, \
+            exact \
+    }
+
+PYCONV_ROW(f32_winograd2x2_avx512, f32, float, 2, true);
+PYCONV_ROW(f32_winograd4x4_avx512, f32, float, 4, false);
+PYCONV_ROW(bf16_winograd4x4_avx512, bf16, bf16, 4, false);
+PYCONV_ROW(f16_winograd4x4_avx512, f16, f16, 4, false);
 
 }  // namespace pyconv
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Winograd's minimal filtering on any machine: 128-bit vectors; one row of the plan a size of tile.
+// Winograd's minimal filtering on any machine: 128-bit vectors; one row of the plan a dtype and size of tile.
 #include <cstdint>
 #include <cstring>
 
@@ -20,21 +20,21 @@
 namespace pyconv {
 
 namespace {
-using Row2 = portable::WinogradRow<portable::WinogradKernels<2, 4, Isa::portable>>;
-}  // namespace
-const Algorithm f32_winograd2x2_portable{
-    "f32_winograd2x2_portable", DType::f32, Isa::portable, winograd_refusal, Row2::cost, Row2::workspace, Row2::run};
 
-namespace {
-using Row4 = portable::WinogradRow<portable::WinogradKernels<4, 4, Isa::portable>>;
+template <class S, int M>
+using Row = portable::WinogradRow<portable::WinogradKernels<S, M, 4, Isa::portable>>;
+
 }  // namespace
-const Algorithm f32_winograd4x4_portable{"f32_winograd4x4_portable",
-                                         DType::f32,
-                                         Isa::portable,
-                                         winograd_refusal,
-                                         Row4::cost,
-                                         Row4::workspace,
-                                         Row4::run,
-                                         false};
+
+#define PYCONV_ROW(name, dtype, S, M, exact) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::portable, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, \
+            exact \
+    }
+
+PYCONV_ROW(f32_winograd2x2_portable, f32, float, 2, true);
+PYCONV_ROW(f32_winograd4x4_portable, f32, float, 4, false);
+PYCONV_ROW(bf16_winograd4x4_portable, bf16, bf16, 4, false);
+PYCONV_ROW(f16_winograd4x4_portable, f16, f16, 4, false);
 
 }  // namespace pyconv
