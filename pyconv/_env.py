@@ -1,7 +1,7 @@
 """The environment variables that pyconv reads at run time, all of them, each once, at import.
 
-PYCONV_ISA       strongest instruction set the CPU kernels may use: portable, avx2 or avx512 (default: the
-                 best here)
+PYCONV_ISA       strongest instruction set the CPU kernels may use: portable, avx2, avx512 or avx512bf16
+                 (default: the best here)
 PYCONV_WINOGRAD  0 switches the Winograd kernels off, as pyconv.winograd(False) does for a block (default: 1)
 """
 

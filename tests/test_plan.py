@@ -115,10 +115,10 @@ def test_plan_with_a_forced_row_chooses_it() -> None:
 def test_a_weaker_isa_refuses_the_stronger_rows_by_name() -> None:
     text = "c8_k32_i9_f3_p1"
     strongest = _C.isas()[-1]
-    named = [n for n in problems.supported(text, torch.float32, "forward") if n.endswith(f"_{strongest}")]
+    named = [n for n in problems.supported(text, torch.bfloat16, "forward") if n.endswith(f"_{strongest}")]
     _C.set_isa("portable")
-    refusals = {row["name"]: row["refusal"] for row in problems.plan(text, torch.float32, "forward")}
-    assert named, f"no float32 row for {strongest}"
+    refusals = {row["name"]: row["refusal"] for row in problems.plan(text, torch.bfloat16, "forward")}
+    assert named, f"no bfloat16 row for {strongest}"
     for name in named:
         if strongest != "portable":
             assert strongest in refusals[name]

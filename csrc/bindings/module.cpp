@@ -190,7 +190,7 @@ PYBIND11_MODULE(_C, module) {
     module.def("set_isa", [](const std::string& name) {
         Isa isa;
         if (!parse_isa(name, &isa))
-            throw py::value_error("PYCONV_ISA must be portable, avx2 or avx512, got '" + name + "'");
+            throw py::value_error("PYCONV_ISA must be portable, avx2, avx512 or avx512bf16, got '" + name + "'");
         if (!set_isa(isa))
             throw py::value_error("PYCONV_ISA is " + name + ", but this CPU has " + name_of(detected_isa()));
     });

@@ -17,6 +17,12 @@ PYCONV_INLINE void copy_strided(const S* source, int64_t stride, T* target, int6
                 const V x = V::even(V::load(source + 2 * k), V::load(source + 2 * k + V::width));
                 (add ? V::load(target + k) + x : x).store(target + k);
             }
+        if constexpr (sizeof(S) < sizeof(T))  // to be widened by vectors
+            for (; k + V::width <= count; k += V::width) {
+                S lane[V::width];
+                for (int i = 0; i < V::width; ++i) lane[i] = source[(k + i) * stride];
+                (add ? V::load(target + k) + V::load(lane) : V::load(lane)).store(target + k);
+            }
         for (; k < count; ++k) {
             const T x = static_cast<T>(source[k * stride]);
             target[k] = add ? target[k] + x : x;
@@ -39,6 +45,15 @@ PYCONV_INLINE void fill_zero(T* target, int64_t count) {
     for (int64_t k = 0; k < count; ++k) target[k] = T(0);
 }
 
+// Every second of n elements, from 2 * n - 1 in memory.
+template <class T, class S>
+PYCONV_INLINE Vec<T> load_every_other(const S* from, int n) {
+    constexpr int W = Vec<T>::width;
+    const int elements = 2 * n - 1;
+    if (elements <= W) return Vec<T>::even(Vec<T>::load_first(from, elements), Vec<T>::zero());
+    return Vec<T>::even(Vec<T>::load(from), Vec<T>::load_first(from + W, elements - W));
+}
+
 // The first lanes of a vector, at most `lanes`, a step of elements apart.
 template <class T, class S>
 PYCONV_INLINE void store_strided(Vec<T> x, S* to, int64_t step, int lanes) {
@@ -49,8 +64,8 @@ PYCONV_INLINE void store_strided(Vec<T> x, S* to, int64_t step, int lanes) {
     } else if (step == 2) {
         x.store_every_other(to, lanes);
     } else {
-        T lane[W];
+        S lane[W];
         x.store(lane);
-        for (int i = 0; i < lanes; ++i) to[i * step] = static_cast<S>(lane[i]);
+        for (int i = 0; i < lanes; ++i) to[i * step] = lane[i];
     }
 }

@@ -58,6 +58,7 @@ extern const Algorithm f32_depthwise_portable, f64_depthwise_portable, bf16_dept
 #if defined(__x86_64__)
 extern const Algorithm f32_depthwise_avx2, f64_depthwise_avx2, bf16_depthwise_avx2, f16_depthwise_avx2;
 extern const Algorithm f32_depthwise_avx512, f64_depthwise_avx512, bf16_depthwise_avx512, f16_depthwise_avx512;
+extern const Algorithm bf16_depthwise_avx512bf16;
 #endif
 
 }  // namespace pyconv

@@ -67,7 +67,7 @@ double copied_each(int64_t step, const DirectTraits& traits) {
 
 double stored_each(int64_t step, const DirectTraits& traits) {
     const double width = static_cast<double>(traits.width);
-    return step == 1 ? 3 / width : step == 2 && traits.isa == Isa::avx512 ? 6 / width : 2;
+    return step == 1 ? 3 / width : step == 2 && traits.isa >= Isa::avx512 ? 6 / width : 2;
 }
 
 // One image and group's work.
@@ -226,9 +226,10 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle
 
 // Groups to be done together, so that cache lines which several share are read by one: as columns, some vectors' worth of
 // channels and of filters, whose whole depth is one block; as rows, those whose channels fit one block of a band.
-int64_t bundled_groups(const Correlation& a, BandOrder order, const DirectTraits& traits) {
+int64_t bundled_groups(const Correlation& a, int64_t source_channels, BandOrder order, const DirectTraits& traits) {
     const auto side_by_side = [](const View& view) { return view.stride[1] == 1 && view.stride[3] != 1; };
     if (a.groups == 1 || !side_by_side(a.input) || order == BandOrder::pixels_as_rows) return 1;
+    if (source_channels % traits.pair) return 1;  // pairs would straddle groups
     if (order == BandOrder::channels_as_rows)
         return std::max<int64_t>(1, std::min(a.groups, spread_channels(traits.compute_bytes) / a.channels));
     if (!side_by_side(a.output) || a.filters > traits.rows || a.taps() * a.channels > kDepthBlock) return 1;
@@ -251,13 +252,18 @@ int64_t DirectShape::band_offset(int64_t d, int64_t compute_bytes) const {
 }
 
 DirectShape direct_shape(const Correlation& whole, const DirectTraits& traits, int workers) {
-    const Correlation a = merged(whole);
+    Correlation a = merged(whole);
+    a.channels = ceil_div(whole.channels, traits.pair);
     const bool side_by_side = a.input.stride[1] == 1 && a.channels > 1;
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
     const BandOrder as_rows = copies ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
-    const DirectShape rows = shape_in_order(a, as_rows, bundled_groups(a, as_rows, traits), traits, workers);
-    constexpr BandOrder kColumns = BandOrder::pixels_as_columns;
-    const DirectShape columns = shape_in_order(a, kColumns, bundled_groups(a, kColumns, traits), traits, workers);
+    const auto in_order = [&](BandOrder order) {
+        const int64_t bundle = bundled_groups(a, whole.channels, order, traits);
+        DirectShape shape = shape_in_order(a, order, bundle, traits, workers);
+        shape.source_channels = whole.channels;
+        return shape;
+    };
+    const DirectShape rows = in_order(as_rows), columns = in_order(BandOrder::pixels_as_columns);
     return cycles(columns, traits) < cycles(rows, traits) ? columns : rows;
 }
 
@@ -295,7 +301,7 @@ std::string direct_refusal(const Call& call, const DirectTraits& traits) {
 
 double direct_cost(const Call& call, const DirectTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, with what a step takes beyond step()'s count.
-    constexpr double kRate[] = {1.6, 3.2, 3.2};
+    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2};
     double total = 0;
     const int64_t count = correlation_count(call.problem, call.pass);
     for (int64_t index = 0; index < count; ++index) {

@@ -14,7 +14,8 @@ struct DirectTraits {
     Isa isa;
     int64_t rows;           // MR
     int64_t width;          // lanes of a vector; a tile is two vectors wide
-    int64_t compute_bytes;  // of the type sums are made in
+    int64_t compute_bytes;  // of an operand's element, and of a sum
+    int64_t pair = 1;       // channels of such an element: two where products are summed in pairs (cpu/dot.h)
     int64_t columns() const { return 2 * width; }
 };
 
@@ -54,7 +55,8 @@ constexpr int64_t tile_vectors(int64_t mr, int64_t rows) {
 // How a Correlation is cut. A tile owns a band (outputs in a block of rows by a block of columns of one image, or several
 // small images) times a block of filters of one group, or of a bundle of small groups. Only how much work a tile is depends on the number of workers, no sum does.
 struct DirectShape {
-    Correlation a;  // with its image axes merged into one where it reads single pixels
+    Correlation a;  // with its image axes merged into one where it reads single pixels; its channels are elements
+    int64_t source_channels;  // of a group, as the tensors have them
     BandOrder order;
     int64_t depth;  // channels * taps, taps fastest
     BandAxis y, x;

@@ -40,12 +40,14 @@ struct PixelPanel {
     }
 };
 
-template <class S, class T, int MR, Isa isa>
+// Operands are packed as elements O: numbers T, or pairs of channels.
+template <class S, class T, int MR, Isa isa, class O = T, int kPair = 1>
 struct Direct {
     using V = Vec<T>;
     static constexpr int W = V::width, NR = 2 * W;
 
-    static DirectTraits traits() { return {isa, MR, W, sizeof(T)}; }
+    static DirectTraits traits() { return {isa, MR, W, sizeof(O), kPair}; }
+    static_assert(sizeof(O) == sizeof(T), "scratch is counted in elements of either");
 
     // What a worker remembers between tiles: neighbouring tiles share a band.
     struct Header {
@@ -57,26 +59,30 @@ struct Direct {
         return direct_scratch(shape, traits(), sizeof(Header)).bytes(workers);
     }
 
-    // Channels [begin, begin + channels) of a panel of filters.
+    // Channels [begin, begin + channels), in elements, of a panel of filters.
     static void pack_filters(const DirectShape& shape, int64_t group, int64_t panel, int64_t begin, int64_t channels,
-                             T* target) {
+                             O* target) {
         const Correlation& a = shape.a;
-        const int64_t first = panel * shape.filter_panel;
+        const int64_t first = panel * shape.filter_panel, first_channel = begin * kPair;
         const S* source = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride +
-                          first * a.weight.stride[0] + begin * a.weight.stride[1];
-        FilterPanels<S, T>{a,     shape.filter_panel, source, smaller(shape.filter_panel, a.filters - first), channels,
+                          first * a.weight.stride[0] + first_channel * a.weight.stride[1];
+        FilterPanels<S, O>{a,
+                           shape.filter_panel,
+                           source,
+                           smaller(shape.filter_panel, a.filters - first),
+                           smaller(channels * kPair, shape.source_channels - first_channel),
                            target}
             .pack();
     }
 
     struct PackTask {
         const DirectShape& shape;
-        T* filters;
+        O* filters;
         int32_t* offsets;
         void operator()(int64_t index, int) const {
             if (index == 0) {
                 for (int64_t d = 0; d < shape.depth; ++d)
-                    offsets[d] = static_cast<int32_t>(shape.band_offset(d, sizeof(T)));
+                    offsets[d] = static_cast<int32_t>(shape.band_offset(d, sizeof(O)));
                 return;
             }
             const int64_t panel = index - 1;
@@ -93,7 +99,7 @@ struct Direct {
         void operator()(int64_t index, int worker) const {
             char* own = memory + scratch.shared + static_cast<size_t>(worker) * scratch.total;
             Header* header = reinterpret_cast<Header*>(own);
-            T* band = reinterpret_cast<T*>(own + scratch.band);
+            O* band = reinterpret_cast<O*>(own + scratch.band);
             const Correlation& a = shape.a;
             const int64_t block = index % shape.filter_blocks, at = index / shape.filter_blocks;
             const int64_t bx = at % shape.x.blocks, rest = at / shape.x.blocks;
@@ -101,10 +107,10 @@ struct Direct {
             const int64_t group = rest2 % shape.bundles() * shape.bundle, n = rest2 / shape.bundles() * shape.images;
             const int64_t groups = smaller(shape.bundle, a.groups - group);
             BandSource<S> source;
-            source.data =
-                static_cast<const S*>(a.input.data) + n * a.input.stride[0] + group * a.channels * a.input.stride[1];
+            source.data = static_cast<const S*>(a.input.data) + n * a.input.stride[0] +
+                          group * shape.source_channels * a.input.stride[1];
             source.images = smaller(shape.images, a.n - n);
-            source.channels = groups * a.channels;
+            source.channels = groups * shape.source_channels;
             source.first_row = by * shape.y.block, source.first_column = bx * shape.x.block;
             source.rows = smaller(shape.y.block, a.y.out - source.first_row);
             source.columns = smaller(shape.x.block, a.x.out - source.first_column);
@@ -122,9 +128,9 @@ struct Direct {
                         smaller(shape.filter_panel, a.filters - first)};
                     const Operands operands{g,
                                             panel,
-                                            reinterpret_cast<T*>(memory) +
+                                            reinterpret_cast<const O*>(memory) +
                                                 (g * shape.filter_panels + panel) * shape.filter_panel * shape.depth,
-                                            reinterpret_cast<T*>(own + scratch.own_filters),
+                                            reinterpret_cast<O*>(own + scratch.own_filters),
                                             band,
                                             reinterpret_cast<const int32_t*>(memory + scratch.offsets),
                                             reinterpret_cast<T*>(own + scratch.sums)};
@@ -143,9 +149,9 @@ struct Direct {
 
     struct Operands {
         int64_t group, panel;
-        const T* filters;  // packed, the whole depth; unless tiles pack their own
-        T* own_filters;    // one block of the depth
-        const T* band;
+        const O* filters;  // packed, the whole depth; unless tiles pack their own
+        O* own_filters;    // one block of the depth
+        const O* band;
         const int32_t* offsets;
         T* sums;
     };
@@ -244,13 +250,13 @@ struct Direct {
     template <BandOrder order>
     static void multiply(const Output& output, const Operands& operands) {
         constexpr bool kColumns = order == BandOrder::pixels_as_columns;
-        constexpr int64_t kPosition = order == BandOrder::channels_as_rows ? spread(sizeof(T)) : 1;
+        constexpr int64_t kPosition = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
         const DirectShape& shape = output.shape;
         const bool stores_itself = !shape.flat && shape.a.output.stride[kColumns ? 3 : 1] == 1;
         for (int64_t begin = 0; begin == 0 || begin < shape.depth; begin += shape.depth_block) {
             const int64_t depth = smaller(shape.depth_block, shape.depth - begin);
             const bool last = begin + depth >= shape.depth;
-            const T* filters = operands.filters + begin * shape.filter_panel;
+            const O* filters = operands.filters + begin * shape.filter_panel;
             if (shape.filters_in_tile && depth > 0) {
                 pack_filters(shape, operands.group, operands.panel, begin / shape.a.taps(), depth / shape.a.taps(),
                              operands.own_filters);
@@ -264,9 +270,9 @@ struct Direct {
                 const int64_t position = panel.image * shape.image_pitch + panel.at;
                 const TileOutput<S> to =
                     last && stores_itself ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
-                BandTiles<S, T, order, MR>::pick(rows, columns)(depth, filters, shape.filter_panel,
-                                                                operands.band + position * kPosition,
-                                                                operands.offsets + begin, tile, begin > 0, to);
+                BandTiles<S, T, order, MR, O>::pick(rows, columns)(depth, filters, shape.filter_panel,
+                                                                   operands.band + position * kPosition,
+                                                                   operands.offsets + begin, tile, begin > 0, to);
                 if (last && !stores_itself)
                     kColumns ? output.store_rows(panel, tile, width) : output.store_columns(panel, tile);
                 tile += MR * NR;
@@ -282,9 +288,9 @@ struct Direct {
         const Correlation& a = shape.a;
         const int64_t width = W * tile_vectors(MR, a.filters);
         for_each_panel<false>(output, width, [&](const PixelPanel& panel) {
-            const T* band = operands.band + panel.image * shape.image_pitch + panel.at;
-            const T* filters = operands.filters;
-            const auto kernel = BandTiles<S, T, BandOrder::pixels_as_columns, MR>::pick(a.filters, panel.count);
+            const O* band = operands.band + panel.image * shape.image_pitch + panel.at;
+            const O* filters = operands.filters;
+            const auto kernel = BandTiles<S, T, BandOrder::pixels_as_columns, MR, O>::pick(a.filters, panel.count);
             for (int64_t g = 0; g < groups; ++g) {
                 kernel(shape.depth, filters, shape.filter_panel, band, operands.offsets,
                        operands.sums + g * a.filters * width, false, TileOutput<S>{});
@@ -321,7 +327,7 @@ struct Direct {
                 -1;
         executor.for_each(
             shape.filters_in_tile ? 1 : a.groups * shape.filter_panels + 1,
-            PackTask{shape, reinterpret_cast<T*>(bytes), reinterpret_cast<int32_t*>(bytes + scratch.offsets)});
+            PackTask{shape, reinterpret_cast<O*>(bytes), reinterpret_cast<int32_t*>(bytes + scratch.offsets)});
         executor.for_each(shape.tiles(), TileTask{shape, scratch, bytes});
     }
 };

@@ -9,7 +9,8 @@
 //   pixels_as_rows     a[i] = band[offsets[d] + i]            b = filters[d][NR]
 //   channels_as_rows   a[i] = band[offsets[d] + i * spread]   b = filters[d][NR]
 //   pixels_as_columns  a[i] = filters[d][MR]                  b = band[offsets[d] + lane]
-
+//
+// Operands are elements of type O: numbers, or pairs of numbers whose products a lane of the sum takes both.
 //
 // At the end of the depth the tile goes straight from the registers to the tensor, where its vectors are contiguous
 // there; otherwise to c.
@@ -23,40 +24,42 @@ struct TileOutput {
     const S* bias;  // of the tile's first filter, or null
 };
 
-template <class S, class T, BandOrder order, int NR, int M, int NV>
-void multiply_band(int64_t depth, const T* filters, int64_t filter_step, const T* band, const int32_t* offsets, T* c,
+template <class S, class T, class O, BandOrder order, int NR, int M, int NV>
+void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O* band, const int32_t* offsets, T* c,
                    bool accumulate, const TileOutput<S>& out) {
     using V = Vec<T>;
+    using Operand = Vec<O>;  // fma(Operand, Operand, V) adds their products to V
+    static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
     constexpr bool kColumns = order == BandOrder::pixels_as_columns;
-    constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(T)) : 1;
+    constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
     V sum[M][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
     for (int64_t d = 0; d < depth; ++d) {
-        const T* at = band + offsets[d];
-        const T* a = kColumns ? filters : at;
-        const T* b = kColumns ? at : filters;
+        const O* at = band + offsets[d];
+        const O* a = kColumns ? filters : at;
+        const O* b = kColumns ? at : filters;
         if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
-            V row[NV];
+            Operand row[NV];
 #pragma GCC unroll 2
-            for (int v = 0; v < NV; ++v) row[v] = V::load(b + v * V::width);
+            for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
 #pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
-                const V element = V::all(a[i * kRow]);
+                const Operand element = Operand::all(a[i * kRow]);
 #pragma GCC unroll 2
-                for (int v = 0; v < NV; ++v) sum[i][v] = V::fma(element, row[v], sum[i][v]);
+                for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
             }
         } else {  // few rows, the other way round
-            V element[M];
+            Operand element[M];
 #pragma GCC unroll 8
-            for (int i = 0; i < M; ++i) element[i] = V::all(a[i * kRow]);
+            for (int i = 0; i < M; ++i) element[i] = Operand::all(a[i * kRow]);
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) {
-                const V row = V::load(b + v * V::width);
+                const Operand row = Operand::load(b + v * V::width);
 #pragma GCC unroll 8
-                for (int i = 0; i < M; ++i) sum[i][v] = V::fma(element[i], row, sum[i][v]);
+                for (int i = 0; i < M; ++i) sum[i][v] = Operand::fma(element[i], row, sum[i][v]);
             }
         }
         filters += kColumns ? filter_step : NR;
@@ -92,9 +95,9 @@ void multiply_band(int64_t depth, const T* filters, int64_t filter_step, const T
 
 // The micro-kernels of one order, by how many rows and vectors of the tile are in use. Tiles of filters by pixels are wider
 // the fewer filters there are (tile_vectors); with pixels as rows there are two vectors of filters.
-template <class S, class T, BandOrder order, int MR>
+template <class S, class T, BandOrder order, int MR, class O = T>
 struct BandTiles {
-    using Function = void (*)(int64_t depth, const T* filters, int64_t filter_step, const T* band,
+    using Function = void (*)(int64_t depth, const O* filters, int64_t filter_step, const O* band,
                               const int32_t* offsets, T* c, bool accumulate, const TileOutput<S>& out);
 
     static constexpr int widest(int rows) {
@@ -105,7 +108,7 @@ struct BandTiles {
         Function at[MR][8];
         template <int M, int NV>
         constexpr void fill() {
-            at[M - 1][NV - 1] = &multiply_band<S, T, order, widest(M) * Vec<T>::width, M, NV>;
+            at[M - 1][NV - 1] = &multiply_band<S, T, O, order, widest(M) * Vec<T>::width, M, NV>;
             if constexpr (NV > 1) fill<M, NV - 1>();
         }
         template <int M>

@@ -147,7 +147,7 @@ std::string direct_weight_refusal(const Call& call, const DirectTraits& traits) 
 
 double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond; and cycles a micro-kernel call, with its sums in and out.
-    constexpr double kRate[] = {1.6, 3.2, 3.2}, kSlot = 120, kUnit = 1500;
+    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2}, kSlot = 120, kUnit = 1500;
     const WeightShape shape = weight_shape(weight_gradient(call.problem, call.tensors), traits);
     const WeightGradient& a = shape.a;
     const double pixels = static_cast<double>(a.pixels()), units = static_cast<double>(shape.units());

@@ -255,9 +255,10 @@ struct DirectWeight {
             for (int64_t e = 0; e < s.run_count; ++tx, c = 0) {
                 const int64_t count = smaller(channels - c, s.run_count - e);
                 S* first = out + tx * to.stride[3] + c * to.stride[1];
-                if (step == 1 && to.stride[1] == 1)
+                if (step == 1)
                     for (int64_t k = 0; k < count; k += W)
-                        store_strided(V::load(from + e + k), first + k, 1, static_cast<int>(smaller(W, count - k)));
+                        store_strided(V::load(from + e + k), first + k * to.stride[1], to.stride[1],
+                                      static_cast<int>(smaller(W, count - k)));
                 else
                     for (int64_t k = 0; k < count; ++k) first[k * to.stride[1]] = static_cast<S>(from[(e + k) * step]);
                 e += count;

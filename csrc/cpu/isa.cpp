@@ -7,7 +7,7 @@ namespace pyconv {
 
 namespace {
 
-constexpr const char* kNames[] = {"portable", "avx2", "avx512"};
+constexpr const char* kNames[kIsas] = {"portable", "avx2", "avx512", "avx512bf16"};
 
 Isa detect() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -16,6 +16,7 @@ Isa detect() {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512bf16")) return Isa::avx512bf16;
     if (avx512) return Isa::avx512;
     if (avx2) return Isa::avx2;
 #endif
@@ -32,7 +33,7 @@ std::atomic<Isa>& cap() {
 const char* name_of(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
 bool parse_isa(const std::string& text, Isa* isa) {
-    for (int i = 0; i < 3; ++i)
+    for (int i = 0; i < kIsas; ++i)
         if (text == kNames[i]) return *isa = static_cast<Isa>(i), true;
     return false;
 }

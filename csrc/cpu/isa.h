@@ -8,7 +8,8 @@
 namespace pyconv {
 
 // In order: each includes the ones before it.
-enum class Isa : int { portable, avx2, avx512 };
+enum class Isa : int { portable, avx2, avx512, avx512bf16 };
+constexpr int kIsas = 4;
 
 const char* name_of(Isa isa);
 bool parse_isa(const std::string& text, Isa* isa);

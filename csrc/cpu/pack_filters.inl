@@ -68,9 +68,13 @@ struct FilterPanels {
         const bool whole = a.y.taps == 1 || w.stride[2] == a.x.taps * w.stride[3];  // taps are one run
         if (depth == 0) return;
         if (w.stride[0] == 1 && a.filters > 1) {
+            const int64_t ahead = (16 / taps + 1) * w.stride[1];  // about 16 rows, each in a page of its own
             for (int64_t d = 0; d < depth; ++d) {
                 T* row = target + d * width;
-                copy_strided(at(0, d / taps, d % taps), 1, row, count, false);
+                const S* from = at(0, d / taps, d % taps);
+                for (int64_t f = 0; f < count; f += 64 / static_cast<int64_t>(sizeof(S)))
+                    __builtin_prefetch(from + ahead + f);
+                copy_strided(from, 1, row, count, false);
                 fill_zero(row + count, width - count);
             }
         } else if (w.stride[3] == 1 && whole && (w.stride[1] == taps || a.channels == 1)) {
@@ -80,6 +84,10 @@ struct FilterPanels {
         } else if (whole && (w.stride[3] == 1 || w.stride[3] == -1) && taps > 1) {
             for (int64_t c = 0; c < channels; ++c) {
                 const int64_t lowest = w.stride[3] == 1 ? 0 : taps - 1;
+                // Short rows, far apart, of filters side by side: the hardware does not follow them.
+                if (w.stride[0] == taps)
+                    for (int64_t i = 0; i < count * taps; i += 64 / static_cast<int64_t>(sizeof(S)))
+                        __builtin_prefetch(at(0, c + 3, lowest) + i);
                 transpose_run(at(0, c, lowest), c * taps + lowest, w.stride[3], taps);
             }
         } else {

@@ -10,7 +10,8 @@
 namespace pyconv {
 
 // Does `rounds` rounds of independent multiply-adds in registers and returns how many FLOP that was (two a
-// multiply-add). dtype f64 runs in float64, every other in float32, as the kernels do.
+// multiply-add). dtype f64 runs in float64, bf16 in dot products where the ISA has them, every other in float32, as the
+// kernels do.
 double burn_fma(Isa isa, DType dtype, int64_t rounds);
 
 }  // namespace pyconv

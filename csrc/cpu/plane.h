@@ -76,6 +76,7 @@ extern const Algorithm f32_plane_portable, f64_plane_portable, bf16_plane_portab
 #if defined(__x86_64__)
 extern const Algorithm f32_plane_avx2, f64_plane_avx2, bf16_plane_avx2, f16_plane_avx2;
 extern const Algorithm f32_plane_avx512, f64_plane_avx512, bf16_plane_avx512, f16_plane_avx512;
+extern const Algorithm bf16_plane_avx512bf16;
 #endif
 
 }  // namespace pyconv

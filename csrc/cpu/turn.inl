@@ -22,10 +22,10 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
         }
         return;
     }
-    if (pixel_step != 1) {
+    if (pixel_step > 2 || pixel_step < 1) {
         for (int64_t m = 0; m < pixels; ++m) {
             T* at = to + m * distance;
-            for (int64_t c = 0; c < channels; ++c) at[c] = static_cast<T>(from[m * pixel_step + c * channel_step]);
+            copy_strided(from + m * pixel_step, channel_step, at, channels, false);
             for (int64_t c = channels; c < smaller(distance, round_up(channels, W)); ++c) at[c] = T(0);
         }
         return;
@@ -34,10 +34,13 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
         const int lanes = static_cast<int>(smaller(W, channels - c)), fits = room(c);
         for (int64_t m = 0; m < pixels; m += W) {
             const int count = static_cast<int>(smaller(W, pixels - m));
-            const S* corner = from + c * channel_step + m;
+            const S* corner = from + c * channel_step + m * pixel_step;
             T* at = to + m * distance + c;
             Vec<T> square[W];
-            if (lanes == W && count == W) {
+            if (pixel_step == 2) {
+                for (int i = 0; i < W; ++i)
+                    square[i] = i < lanes ? load_every_other<T>(corner + i * channel_step, count) : Vec<T>::zero();
+            } else if (lanes == W && count == W) {
 #pragma GCC unroll 16
                 for (int i = 0; i < W; ++i) square[i] = Vec<T>::load(corner + i * channel_step);
             } else {

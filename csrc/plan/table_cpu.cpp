@@ -2,6 +2,7 @@
 // Every CPU algorithm, in order of preference at equal cost.
 #include "cpu/depthwise.h"
 #include "cpu/direct.h"
+#include "cpu/dot.h"
 #include "cpu/gemm.h"
 #include "cpu/plane.h"
 #include "cpu/winograd.h"
@@ -13,6 +14,9 @@ namespace pyconv {
 const std::vector<const Algorithm*>& cpu_algorithms() {
     static const std::vector<const Algorithm*> table = {
 #if defined(__x86_64__)
+        &bf16_dot_14x32_avx512bf16,
+        &bf16_plane_avx512bf16,
+        &bf16_depthwise_avx512bf16,
         &f32_winograd4x4_avx512,
         &f32_winograd2x2_avx512,
         &bf16_winograd4x4_avx512,

@@ -20,18 +20,19 @@ void test_names() {
         const std::string name = row->name;
         CHECK(seen.insert(name).second, name, " is listed twice");
         CHECK_EQ(name.substr(0, name.find('_')), short_name(row->dtype));
-        for (Isa isa : {Isa::avx2, Isa::avx512})
-            CHECK_EQ(name.find(name_of(isa)) != std::string::npos, row->isa == isa, name);
+        const std::string last = name.substr(name.rfind('_') + 1);
+        for (Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512bf16}) CHECK_EQ(last == name_of(isa), row->isa == isa, name);
     }
 }
 
 void test_isa() {
     Isa isa;
-    for (Isa i : {Isa::portable, Isa::avx2, Isa::avx512}) CHECK(parse_isa(name_of(i), &isa) && isa == i, name_of(i));
+    for (Isa i : {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512bf16})
+        CHECK(parse_isa(name_of(i), &isa) && isa == i, name_of(i));
     CHECK(!parse_isa("sse2", &isa) && !parse_isa("", &isa));
     CHECK(available_isas().front() == Isa::portable && available_isas().back() == detected_isa());
     CHECK(current_isa() == detected_isa());
-    for (Isa i : {Isa::avx2, Isa::avx512}) {
+    for (Isa i : {Isa::avx2, Isa::avx512, Isa::avx512bf16}) {
         CHECK_EQ(set_isa(i), i <= detected_isa(), name_of(i));
         CHECK(current_isa() <= detected_isa());
     }

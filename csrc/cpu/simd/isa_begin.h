@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // No include guard: opens the region of a file that is compiled for one instruction set. The file defines PYCONV_ISA
-// (the namespace: portable, avx2 or avx512) and PYCONV_ISA_TARGET (the compiler's list of features; not defined for
+// (the namespace: portable, avx2, avx512 or avx512bf16) and PYCONV_ISA_TARGET (the compiler's list of features; not defined for
 // portable), includes every standard header it needs, and only then this. Inside the region stand intrinsics and this
 // project's own templates, nothing of the standard library: an inline function of it that was compiled here for a
 // wide instruction set could be the copy that the linker keeps for everybody.

@@ -36,16 +36,32 @@ struct Vec<float> {
     static PYCONV_INLINE Vec load(const S* p) {
         return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), p)};
     }
-    // AVX2 has no masked load of 16-bit lanes: a detour through a buffer on the stack.
+    // AVX2 has no masked load of 16-bit lanes: the first n as two halves of a vector, each in loads that may overlap.
+    template <class S>
+    static PYCONV_INLINE uint64_t up_to_four(const S* p, int n) {
+        uint32_t two, last_two;
+        if (n == 4) return four(p);
+        if (n == 1) return p->bits;
+        if (n == 0) return 0;
+        __builtin_memcpy(&two, p, sizeof two);
+        __builtin_memcpy(&last_two, p + n - 2, sizeof last_two);
+        return n == 2 ? two : two | static_cast<uint64_t>(last_two >> 16) << 32;
+    }
+    template <class S>
+    static PYCONV_INLINE uint64_t four(const S* p) {
+        uint64_t bits;
+        __builtin_memcpy(&bits, p, sizeof bits);
+        return bits;
+    }
     template <class S>
     static PYCONV_INLINE Vec load_first(const S* p, int n) {
-        return load_lanes(zero(), p, 0, n);
+        const uint64_t low = up_to_four(p, n < 4 ? n : 4), high = n > 4 ? up_to_four(p + 4, n - 4) : 0;
+        return {widen(_mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low)), p)};
     }
     template <class S>
     static PYCONV_INLINE Vec load_lanes(Vec keep, const S* p, int lane, int n) {
-        alignas(16) uint16_t buffer[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-        for (int i = 0; i < n; ++i) buffer[lane + i] = p[i].bits;
-        const __m256 loaded = widen(_mm_load_si128(reinterpret_cast<const __m128i*>(buffer)), p);
+        const __m256i from = _mm256_sub_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(lane));
+        const __m256 loaded = _mm256_permutevar8x32_ps(load_first(p, n).v, from);
         return {_mm256_blendv_ps(keep.v, loaded, _mm256_castsi256_ps(lanes(lane, n)))};
     }
 
@@ -72,9 +88,19 @@ struct Vec<float> {
     }
     template <class S>
     PYCONV_INLINE void store_first(S* p, int n) const {
-        alignas(16) uint16_t buffer[8];
-        _mm_store_si128(reinterpret_cast<__m128i*>(buffer), narrow(p));
-        for (int i = 0; i < n; ++i) p[i].bits = buffer[i];
+        const __m128i bits = narrow(p);
+        uint64_t four = static_cast<uint64_t>(_mm_cvtsi128_si64(bits));
+        if (n == width) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bits);
+        if (n >= 4) {
+            __builtin_memcpy(p, &four, sizeof four);
+            four = static_cast<uint64_t>(_mm_extract_epi64(bits, 1)), p += 4, n -= 4;
+        }
+        if (n >= 2) {
+            const uint32_t two = static_cast<uint32_t>(four);
+            __builtin_memcpy(p, &two, sizeof two);
+            four >>= 32, p += 2, n -= 2;
+        }
+        if (n == 1) p->bits = static_cast<uint16_t>(four);
     }
 
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }

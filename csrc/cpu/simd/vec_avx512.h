@@ -51,6 +51,9 @@ struct Vec<float> {
     PYCONV_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
     PYCONV_INLINE void store_first(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 
+#if defined(PYCONV_ISA_ROUNDS_BF16)  // in hardware: what is below the normal range becomes zero
+    PYCONV_INLINE __m256i narrow(const bf16*) const { return (__m256i)_mm512_cvtneps_pbh(v); }
+#else
     PYCONV_INLINE __m256i narrow(const bf16*) const {
         const __m512i u = _mm512_castps_si512(v);
         const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
@@ -59,6 +62,7 @@ struct Vec<float> {
         const __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
         return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(rounded, nan, quiet), 16));
     }
+#endif
     PYCONV_INLINE __m256i narrow(const f16*) const {
         return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     }
@@ -93,9 +97,8 @@ struct Vec<float> {
     }
     template <class S>
     PYCONV_INLINE void store_every_other(S* p, int n) const {
-        float lanes[width];
-        store(lanes);
-        for (int i = 0; i < n; ++i) p[2 * i] = static_cast<S>(lanes[i]);
+        const __mmask32 lanes = static_cast<__mmask32>((uint64_t(1) << 2 * n) - 1u) & 0x55555555u;
+        _mm512_mask_storeu_epi16(p, lanes, _mm512_cvtepu16_epi32(narrow(p)));
     }
     PYCONV_INLINE float sum() const { return _mm512_reduce_add_ps(v); }
 };
