@@ -188,20 +188,27 @@ private:
         PlaneOutput<T, S> out{nullptr, b.row_step * a.output.stride[2], a.output.stride[3], 0, T(0), a.bias != nullptr};
         if (a.bias) out.bias = static_cast<T>(static_cast<const S*>(a.bias)[filter]);
         S* plane = static_cast<S*>(a.output.data) + unit.n * a.output.stride[0] + filter * a.output.stride[1];
-        const int64_t wide = NV * W;
-        for (int64_t j = begin; j < end; j += wide) {
-            const int count = static_cast<int>(end - j < wide ? end - j : wide);
+        const int64_t wide = NV * W, step = kPlaneRows * b.row_step;
+        const auto run_at = [&](int64_t i, int64_t j) {
+            const int64_t left = (unit.rows - i + b.row_step - 1) / b.row_step;
+            out.count = static_cast<int>(left < kPlaneRows ? left : kPlaneRows);
+            out.data = plane + (unit.row + i) * a.output.stride[2] + j * a.output.stride[3];
+            block.rows = rows.table + i * a.y.stride;
+            block.steps = (out.count - 1) * b.row_stride + a.y.taps;
+            block.cases = cases + (out.count - 1) * most_steps();
+            run_block(block, j - begin, out, static_cast<int>(end - j < wide ? end - j : wide));
+        };
+        // Rows read in place are a few streams, which memory serves best from end to end. Packed rows are near: there a
+        // strip of columns goes down, so that all but the rows that are new to it are in the first level cache.
+        if (begin >= b.direct_begin && end <= b.direct_end) {
             for (int64_t first = 0; first < b.row_step && first < unit.rows; ++first)
-                for (int64_t i = first; i < unit.rows; i += kPlaneRows * b.row_step) {
-                    const int64_t left = (unit.rows - i + b.row_step - 1) / b.row_step;
-                    out.count = static_cast<int>(left < kPlaneRows ? left : kPlaneRows);
-                    out.data = plane + (unit.row + i) * a.output.stride[2] + j * a.output.stride[3];
-                    block.rows = rows.table + i * a.y.stride;
-                    block.steps = (out.count - 1) * b.row_stride + a.y.taps;
-                    block.cases = cases + (out.count - 1) * most_steps();
-                    run_block(block, j - begin, out, count);
-                }
+                for (int64_t i = first; i < unit.rows; i += step)
+                    for (int64_t j = begin; j < end; j += wide) run_at(i, j);
+            return;
         }
+        for (int64_t j = begin; j < end; j += wide)
+            for (int64_t first = 0; first < b.row_step && first < unit.rows; ++first)
+                for (int64_t i = first; i < unit.rows; i += step) run_at(i, j);
     }
 
     static PYCONV_INLINE void run_block(const PlaneBlock<T>& block, int64_t column, const PlaneOutput<T, S>& out,
