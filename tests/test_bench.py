@@ -184,6 +184,86 @@ def test_the_torch_peer_pads_as_autograd_does(mode, pass_):
     torch.testing.assert_close(peers.torch_call(problem, pass_)(t), expected[pass_])
 
 
+OTHERS = [name for name in peers.PEERS if name != "torch"]
+
+
+def installed(name):
+    absent = peers.missing(peers.PEERS[name])
+    if absent:
+        pytest.skip(absent)
+    return peers.PEERS[name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "c1_k1_i20x24_f3_p1",
+        "c1_k1_i20x24_f4x2_p1x2x0x1",
+        "c1_k1_i20x24_f1x2",
+        "c1_k1_i40_f15_p7",
+        "c1_k1_i40_f15_p3x7x14x0",
+        "n2_c6_k4_i9x8_f3x2_s2x1_p1x0_d1x2_g2",
+    ],
+)
+@pytest.mark.parametrize("token", ["f32", "f64", "f16", "bf16"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_peers_do_the_same_sum_or_refuse(name, token, text):
+    peer = installed(name)
+    problem = suites.with_dtype(_C.Problem.parse(text), token)
+    if peer.refusal(problem, "forward"):
+        assert len(peer.refusal(problem, "forward").split()) > 3
+        return
+    tensors = cases.make(problem)
+    try:
+        result = peer.prepare(problem, "forward")(tensors)
+    except runner.foreign_errors(name):
+        pytest.skip(f"{name} has no kernel for {problem}")
+    assert oracle.Oracle(problem, "forward", tensors).check(result).passed
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_peers_refuse_with_a_sentence(name):
+    plain = _C.Problem.parse("c1_k1_i20x24_f3_p1")
+    peer = peers.PEERS[name]
+    assert not peer.refusal(plain, "forward")
+    assert "forward" in peer.refusal(plain, "grad_weight")
+    assert "reflect" in peer.refusal(_C.Problem.parse("c1_k1_i20x24_f3_p1_reflect"), "forward")
+    assert "bfloat16" in peer.refusal(suites.with_dtype(plain, "bf16"), "forward")
+    for text in ("n2_c1_k1_i9_f3", "c3_k3_i9_f3_g3", "c1_k1_i9_f3_s2", "c1_k1_i9_f3_d2", "c1_k1_i9_f3_p3"):
+        refusal = peer.refusal(_C.Problem.parse(text), "forward")
+        assert bool(refusal) == (name != "onnxruntime"), f"{text}: {refusal!r}"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_peers_have_a_column_and_a_line(name, tmp_path, capsys):
+    peer = installed(name)
+    path = tmp_path / "result.json"
+    command = ["c1_k1_i20x24_f3_p1", *QUICK, "--pass", "forward", "grad_weight", "--json", str(path)]
+    assert bench.main([*command, "--peers", "torch", name]) == 0
+    printed = capsys.readouterr().out
+    assert f"x {peer.label}" in printed and f"Against {name}, 2 rows" in printed
+    result = json.loads(path.read_text())
+    forward, backward = result["rows"][:2], result["rows"][2:]
+    for made in forward:
+        assert set(made["peers"]) == {"torch nchw", "torch nhwc", f"{name} nchw"}
+        assert made["peers"][f"{name} nchw"]["error_over_bound"] <= 1
+    for made in backward:
+        assert set(made["peers"]) == {"torch nchw", "torch nhwc"}
+    other = result["footer"]["others"][name]
+    ratios = [made["peers"][f"{name} nchw"]["seconds"] / made["seconds"] for made in forward]
+    assert other["rows"] == 2 and other["wins"] + other["ties"] + other["losses"] == 2
+    assert other["worst"]["times"] == pytest.approx(min(ratios), rel=1e-2)
+    assert other["mean"] == pytest.approx(math.sqrt(ratios[0] * ratios[1]), rel=1e-2)
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(peers.OpenCV, "packages", ("no_such_module",))
+    with pytest.raises(SystemExit) as stopped:
+        bench.main([*TINY, "--peers", "torch", "opencv"])
+    assert stopped.value.code == 2
+    assert "opencv needs no_such_module: pip install 'pyconv[peers]'" in capsys.readouterr().err
+
+
 def test_the_bound_admits_rounding_and_nothing_more():
     problem = _C.Problem.parse("n2_c16_k8_i9_f3_p1")
     tensors = cases.make(problem)

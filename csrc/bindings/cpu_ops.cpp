@@ -2,6 +2,7 @@
 // The three operators on the CPU: torch's threads, torch's allocator.
 #include "bindings/device_ops.h"
 #include "bindings/executor.h"
+#include "bindings/fft.h"
 #include "plan/plan.h"
 
 namespace pyconv::bindings {
@@ -22,6 +23,10 @@ void execute(const Call& call, const Tensor&, string_view forced) {
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(pyconv, CPU, library) { register_operators<execute>(library); }
+TORCH_LIBRARY_IMPL(pyconv, CPU, library) {
+    add_cpu_algorithm(&f32_fft);
+    add_cpu_algorithm(&f64_fft);
+    register_operators<execute>(library);
+}
 
 }  // namespace pyconv::bindings

@@ -11,9 +11,9 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kMostChannels = 8;           // a group; beyond, vectors along filters serve better
-constexpr int64_t kRowBytes = 128 << 10;       // packed rows of a unit: they stay in the second level cache
-constexpr int64_t kScratchBytes = 16 << 20;    // of one worker, beyond which a call is refused
+constexpr int64_t kMostChannels = kMostPlaneFilters;  // a group; beyond, vectors along filters serve better
+constexpr int64_t kRowBytes = 128 << 10;              // packed rows of a unit: they stay in the second level cache
+constexpr int64_t kScratchBytes = 16 << 20;           // of one worker, beyond which a call is refused
 constexpr int64_t kPartialBytes = 4 << 20;     // of grad_weight's partial sums, unless that leaves under 8 chunks
 constexpr int64_t kUnits = 48;                 // wanted at least, so that cores can share them evenly
 constexpr int64_t kDirectTapRows = 5;          // more rows than this are packed, where no two share a cache set
@@ -195,17 +195,25 @@ double plane_cost(const Call& call, const PlaneTraits& traits) {
     // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
     // taps do not reach, with the idle lanes of the last vector; rows, of which every plane has its overhead; elements
     // that cannot be moved by whole vectors; and memory.
-    constexpr double kRate[] = {20, 55, 60};
+    constexpr double kRate[] = {20, 36, 52};
     constexpr double kRow = 12, kElement = 0.6, kCall = 3000;
+    const int64_t channels = a.channels_per_group(), filters = a.filters_per_group();
     const double taps = static_cast<double>(a.r * a.s);
     const double lanes = static_cast<double>(round_up(a.q(), traits.width)) / static_cast<double>(a.q());
     double rate = kRate[static_cast<int>(traits.isa)] * 4 / static_cast<double>(traits.compute_bytes);
     rate *= taps / (taps + 8) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
     const double sums = a.flops() * 0.5 * lanes / rate;
     const double rows = static_cast<double>(a.n * (a.c * a.h + a.k * a.p())) * kRow;
+    // The side that is written is interleaved by whole vectors where its channels are two, four or eight.
+    const auto zips = [&](const View& view, int64_t count) {
+        return view.stride[1] == 1 && view.stride[3] == count && (count == 2 || count == 4 || count == 8);
+    };
     double scattered = 0;
-    if (t.input.stride[3] != 1 || a.stride_w != 1) scattered += static_cast<double>(a.input_elements());
-    if (t.output.stride[3] != 1) scattered += static_cast<double>(a.output_elements());
+    const bool zipped_input = call.pass == Pass::grad_input && zips(t.input, channels) && a.stride_w == 1;
+    const bool zipped_output = call.pass == Pass::forward && zips(t.output, filters);
+    if ((t.input.stride[3] != 1 || a.stride_w != 1) && !zipped_input)
+        scattered += static_cast<double>(a.input_elements());
+    if (t.output.stride[3] != 1 && !zipped_output) scattered += static_cast<double>(a.output_elements());
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
     return (calls * kCall + sums + rows + scattered * kElement) * 1e-9 + memory_seconds(a);
 }

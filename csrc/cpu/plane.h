@@ -10,6 +10,8 @@ namespace pyconv {
 
 // Output rows of a register block.
 constexpr int kPlaneRows = 4;
+// Filters of a group, at most.
+constexpr int64_t kMostPlaneFilters = 8;
 
 // What the blocking needs to know of a row's types and instruction set.
 struct PlaneTraits {

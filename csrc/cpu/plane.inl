@@ -12,6 +12,7 @@
 //
 // Rows are read at any alignment; the last vector of a row computes lanes that are not stored.
 
+#include "cpu/plane_interleave.inl"
 #include "cpu/plane_rows.inl"
 
 // The range [first, last) of the block's output rows that one virtual row serves, as one number.
@@ -145,8 +146,12 @@ struct PlaneForward {
             for (int64_t begin = unit.column, end; begin < unit.column + unit.columns; begin = end) {
                 end = rows.piece_end(begin, unit.column + unit.columns);
                 rows.prepare(unit, begin, end);
+                if (interleaved()) {
+                    run_filters(rows, weights, cases, unit, 0, a.filters, begin, end);
+                    continue;
+                }
                 for (int64_t f = 0; f < a.filters; ++f)
-                    run_filter(rows, weights + f * channels * a.taps(), cases, unit, f, begin, end);
+                    run_filters(rows, weights + f * channels * a.taps(), cases, unit, f, 1, begin, end);
             }
         }
     }
@@ -179,24 +184,43 @@ private:
                         *weights++ = static_cast<T>(from[a.weight.offset(f, c, ty, tx)]);
     }
 
-    void run_filter(const PlaneRows<T, S>& rows, const T* weights, const uint8_t* cases, const PlaneUnit& unit,
-                    int64_t f, int64_t begin, int64_t end) const {
+    // Whether the filters of a pixel lie side by side in the output.
+    bool interleaved() const { return a.filters > 1 && a.output.stride[1] == 1 && a.output.stride[3] != 1; }
+
+    // Filters [f, f + count) of the group, of which more than one only where their outputs are interleaved.
+    void run_filters(const PlaneRows<T, S>& rows, const T* weights, const uint8_t* cases, const PlaneUnit& unit,
+                     int64_t f, int64_t count, int64_t begin, int64_t end) const {
         const PlaneBlocks& b = plan.blocks;
         const int64_t filter = unit.group * a.filters + f;
         PlaneBlock<T> block{nullptr, b.row_span,    a.y.dilation, 0,        nullptr,     rows.offsets,
                             weights, rows.channels, a.y.taps,     a.x.taps, b.row_stride};
-        PlaneOutput<T, S> out{nullptr, b.row_step * a.output.stride[2], a.output.stride[3], 0, T(0), a.bias != nullptr};
-        if (a.bias) out.bias = static_cast<T>(static_cast<const S*>(a.bias)[filter]);
         S* plane = static_cast<S*>(a.output.data) + unit.n * a.output.stride[0] + filter * a.output.stride[1];
+        const S* bias = a.bias ? static_cast<const S*>(a.bias) + filter : nullptr;
         const int64_t wide = NV * W, step = kPlaneRows * b.row_step;
         const auto run_at = [&](int64_t i, int64_t j) {
             const int64_t left = (unit.rows - i + b.row_step - 1) / b.row_step;
-            out.count = static_cast<int>(left < kPlaneRows ? left : kPlaneRows);
-            out.data = plane + (unit.row + i) * a.output.stride[2] + j * a.output.stride[3];
+            const int lines = static_cast<int>(left < kPlaneRows ? left : kPlaneRows);
+            const int columns = static_cast<int>(end - j < wide ? end - j : wide);
+            S* to = plane + (unit.row + i) * a.output.stride[2] + j * a.output.stride[3];
             block.rows = rows.table + i * a.y.stride;
-            block.steps = (out.count - 1) * b.row_stride + a.y.taps;
-            block.cases = cases + (out.count - 1) * most_steps();
-            run_block(block, j - begin, out, static_cast<int>(end - j < wide ? end - j : wide));
+            block.steps = (lines - 1) * b.row_stride + a.y.taps;
+            block.cases = cases + (lines - 1) * most_steps();
+            block.weights = weights;
+            const int64_t between = b.row_step * a.output.stride[2];
+            if (count == 1) {
+                const PlaneOutput<T, S> out{to, between, a.output.stride[3], lines, first_of(bias), bias != nullptr};
+                run_block(block, j - begin, out, columns);
+                return;
+            }
+            T tile[kMostPlaneFilters * kPlaneRows * NV * W];
+            for (int64_t k = 0; k < count; ++k, block.weights += rows.channels * a.taps()) {
+                const T added = bias ? static_cast<T>(bias[k]) : T(0);
+                const PlaneOutput<T, T> out{tile + k * kPlaneRows * wide, wide, 1, lines, added, bias != nullptr};
+                run_block(block, j - begin, out, columns);
+            }
+            for (int line = 0; line < lines; ++line)
+                store_interleaved(tile + line * wide, kPlaneRows * wide, count, columns, to + line * between,
+                                  a.output.stride[3]);
         };
         // Rows read in place are a few streams, which memory serves best from end to end. Packed rows are near: there a
         // strip of columns goes down, so that all but the rows that are new to it are in the first level cache.
@@ -211,14 +235,17 @@ private:
                 for (int64_t i = first; i < unit.rows; i += step) run_at(i, j);
     }
 
-    static PYCONV_INLINE void run_block(const PlaneBlock<T>& block, int64_t column, const PlaneOutput<T, S>& out,
+    static T first_of(const S* bias) { return bias ? static_cast<T>(*bias) : T(0); }
+
+    template <class Stored>
+    static PYCONV_INLINE void run_block(const PlaneBlock<T>& block, int64_t column, const PlaneOutput<T, Stored>& out,
                                         int count) {
         switch ((count + W - 1) / W) {
-            case 1: plane_block<T, S, 1>(block, column, out, count); break;
-            case 2: plane_block<T, S, 2>(block, column, out, count); break;
+            case 1: plane_block<T, Stored, 1>(block, column, out, count); break;
+            case 2: plane_block<T, Stored, 2>(block, column, out, count); break;
 #if PYCONV_PLANE_VECTORS > 2
-            case 3: plane_block<T, S, 3>(block, column, out, count); break;
-            default: plane_block<T, S, 4>(block, column, out, count); break;
+            case 3: plane_block<T, Stored, 3>(block, column, out, count); break;
+            default: plane_block<T, Stored, 4>(block, column, out, count); break;
 #else
             default: break;
 #endif

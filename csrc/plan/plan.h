@@ -13,6 +13,9 @@ namespace pyconv {
 // Every CPU algorithm that was compiled in, in table order. Of equal costs the earlier wins.
 const std::vector<const Algorithm*>& cpu_algorithms();
 
+// Appends a row that this library cannot hold itself, because it needs torch. Before the first call only.
+void add_cpu_algorithm(const Algorithm* algorithm);
+
 using PlanRow = PlanRowOf<Algorithm>;
 
 // Why `algorithm` cannot run `call` in this process; empty if it can.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every CPU algorithm, in order of preference at equal cost.
 #include "cpu/depthwise.h"
+#include "cpu/depthwise_large.h"
 #include "cpu/direct.h"
 #include "cpu/dot.h"
 #include "cpu/gemm.h"
@@ -11,8 +12,10 @@
 
 namespace pyconv {
 
-const std::vector<const Algorithm*>& cpu_algorithms() {
-    static const std::vector<const Algorithm*> table = {
+namespace {
+
+std::vector<const Algorithm*>& cpu_table() {
+    static std::vector<const Algorithm*> table = {
 #if defined(__x86_64__)
         &bf16_dot_14x32_avx512bf16,
         &bf16_plane_avx512bf16,
@@ -63,15 +66,27 @@ const std::vector<const Algorithm*>& cpu_algorithms() {
         &bf16_plane_portable,
         &f16_plane_portable,
 #if defined(__x86_64__)
+        &f32_depthwise_large_avx512,
+        &f64_depthwise_large_avx512,
+        &bf16_depthwise_large_avx512,
+        &f16_depthwise_large_avx512,
         &f32_depthwise_avx512,
         &f64_depthwise_avx512,
         &bf16_depthwise_avx512,
         &f16_depthwise_avx512,
+        &f32_depthwise_large_avx2,
+        &f64_depthwise_large_avx2,
+        &bf16_depthwise_large_avx2,
+        &f16_depthwise_large_avx2,
         &f32_depthwise_avx2,
         &f64_depthwise_avx2,
         &bf16_depthwise_avx2,
         &f16_depthwise_avx2,
 #endif
+        &f32_depthwise_large_portable,
+        &f64_depthwise_large_portable,
+        &bf16_depthwise_large_portable,
+        &f16_depthwise_large_portable,
         &f32_depthwise_portable,
         &f64_depthwise_portable,
         &bf16_depthwise_portable,
@@ -88,5 +103,11 @@ const std::vector<const Algorithm*>& cpu_algorithms() {
     };
     return table;
 }
+
+}  // namespace
+
+const std::vector<const Algorithm*>& cpu_algorithms() { return cpu_table(); }
+
+void add_cpu_algorithm(const Algorithm* algorithm) { cpu_table().push_back(algorithm); }
 
 }  // namespace pyconv

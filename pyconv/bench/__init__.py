@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from . import cases, peak, report, suites
-from .peers import PEERS
+from .peers import PEERS, missing
 from .runner import Options, measure
 
 __all__ = ["main", "run"]
@@ -44,7 +44,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu", help="cpu, or cuda[:N]")
     made.add_argument("--algorithm", default="", metavar="NAME", help="force one row of the plan")
     made.add_argument("--exhaustive", action="store_true", help="also time what the plan could have chosen")
-    made.add_argument("--peers", nargs="*", default=["torch"], choices=sorted(PEERS), help="default: torch")
+    made.add_argument(
+        "--peers",
+        nargs="*",
+        default=["torch"],
+        choices=list(PEERS),
+        help="default: torch; the others need pip install 'pyconv[peers]'",
+    )
     made.add_argument("--quick", action="store_true", help="a third of each suite, fewer samples")
     made.add_argument("--budget", type=float, help="seconds of samples for each entrant of a row")
     made.add_argument("--json", type=Path, metavar="FILE", help="write machine facts, rows and footer")
@@ -75,7 +81,8 @@ def describe(limits: dict) -> str:
 def run(options: Options, entries: list[suites.Entry], passes: list[str]) -> list[report.Row]:
     """Measure and print every row. A problem that cannot be set up is a failed row, and the run goes on."""
     width = max(len(str(entry.problem)) for entry in entries)
-    print(report.header(width), flush=True)
+    others = [name for name in options.peers if name != "torch"]
+    print(report.header(width, [PEERS[name].label for name in others]), flush=True)
     rows: list[report.Row] = []
     with progress(len(entries) * len(passes)) as bar:
         for entry in entries:
@@ -100,7 +107,7 @@ def run(options: Options, entries: list[suites.Entry], passes: list[str]) -> lis
                     ]
                 rows += made
                 for row in made:
-                    bar.write(report.format_row(row, width), file=sys.stdout)
+                    bar.write(report.format_row(row, width, others), file=sys.stdout)
                 bar.update()
     return rows
 
@@ -111,6 +118,9 @@ def main(argv: list[str] | None = None) -> int:
     args = made.parse_args(argv)
     if args.threads < 1:
         made.error(f"--threads must be at least 1, got {args.threads}")
+    absent = [sentence for sentence in (missing(PEERS[name]) for name in args.peers) if sentence]
+    if absent:
+        made.error("; ".join(absent))
     wanted = args.suite or ([] if args.problems else ["all"])
     wanted = suites.names() if "all" in wanted else wanted
     try:
@@ -139,7 +149,7 @@ def bench(args: argparse.Namespace, entries: list[suites.Entry]) -> int:
         layouts=tuple(args.layout),
         device=args.device,
         algorithm=args.algorithm,
-        peers=tuple(args.peers),
+        peers=tuple(dict.fromkeys(args.peers)),
         exhaustive=args.exhaustive,
         budget=args.budget or (QUICK_BUDGET_SECONDS if args.quick else BUDGET_SECONDS),
         peak=limits["fma_peak_gflops"],

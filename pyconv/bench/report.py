@@ -34,6 +34,11 @@ class Row:
     error_over_max: float | None = None
     peers: dict[str, dict[str, float]] = field(default_factory=dict)  # "torch nchw" -> seconds, errors
 
+    def times(self, peer: str) -> float | None:
+        """The peer's time, in its better layout, over ours; None where it was not timed."""
+        seconds = [measured["seconds"] for key, measured in self.peers.items() if key.split()[0] == peer]
+        return min(seconds) / self.seconds if seconds and self.seconds else None
+
     def to_json(self) -> dict[str, object]:
         """Times to a microsecond's thousandth, ratios to four digits: enough, and a diff that can be read."""
         rounded = {
@@ -53,14 +58,17 @@ class Row:
 
 HEADERS = ("pass", "layout", "algorithm", "time", "GFLOP/s", "% peak", "GB/s", "x same", "x best", "err/bnd")
 WIDTHS = (11, 6, 26, 10, 8, 6, 6, 7, 7, 7)
+OTHER_WIDTH = 7
 
 
-def header(problem_width: int) -> str:
+def header(problem_width: int, others: Iterable[str] = ()) -> str:
+    """`others` are the labels of peers that have a column of their own at the end."""
     cells = [f"{'problem':<{problem_width}}"]
     columns = list(zip(HEADERS, WIDTHS, strict=True))
     cells += [f"{text:<{width}}" for text, width in columns[:3]] + [
         f"{text:>{width}}" for text, width in columns[3:]
     ]
+    cells += [f"{'x ' + label:>{OTHER_WIDTH}}" for label in others]
     line = "  ".join(cells)
     return f"{line}\n{'-' * len(line)}"
 
@@ -76,7 +84,8 @@ def number(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def format_row(row: Row, problem_width: int) -> str:
+def format_row(row: Row, problem_width: int, others: Iterable[str] = ()) -> str:
+    """`others` are the names of peers that have a column of their own at the end."""
     name = row.algorithm if row.chosen else f"  {row.algorithm}"
     start = f"{row.problem:<{problem_width}}  {row.pass_:<11}  {row.layout:<6}  {name:<26}"
     if row.status != "ok":
@@ -91,7 +100,8 @@ def format_row(row: Row, problem_width: int) -> str:
         number(row.best_layout, 2),
         "-" if row.error_over_bound is None else f"{row.error_over_bound:.1e}",
     )
-    return start + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, WIDTHS[3:], strict=True))
+    line = start + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, WIDTHS[3:], strict=True))
+    return line + "".join(f"  {number(row.times(name), 2):>{OTHER_WIDTH}}" for name in others)
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:
@@ -149,8 +159,27 @@ def plan_hits(rows: list[Row]) -> dict[str, object] | None:
     return {"contested": len(contested), "picked_best": len(contested) - len(lost), "misses": misses}
 
 
+def beside(rows: list[Row], peer: str) -> dict[str, object] | None:
+    """How pyconv stands beside a peer other than torch; None where it was timed nowhere."""
+    pairs = [(row.times(peer), row) for row in rows if row.status == "ok" and row.chosen]
+    pairs = [(ratio, row) for ratio, row in pairs if ratio is not None]
+    if not pairs:
+        return None
+    pairs.sort(key=lambda pair: pair[0])
+    losses = [{"row": named(row), "times": round(ratio, 3)} for ratio, row in pairs if ratio < 1 - TIE]
+    return {
+        "rows": len(pairs),
+        "mean": geometric_mean(ratio for ratio, _ in pairs),
+        **wins(ratio for ratio, _ in pairs),
+        "worst": {"row": named(pairs[0][1]), "times": pairs[0][0]},
+        "lost": losses,
+    }
+
+
 def footer(rows: list[Row]) -> dict[str, object]:
     """Everything the last lines say, as data."""
+    others = dict.fromkeys(key.split()[0] for row in rows for key in row.peers)
+    others = {name: beside(rows, name) for name in others if name != "torch"}
     shown = compared(rows)
     passes = dict.fromkeys(row.pass_ for row in shown)
     suites = dict.fromkeys(suite for row in shown for suite in row.suites)
@@ -167,6 +196,7 @@ def footer(rows: list[Row]) -> dict[str, object]:
         "failed": sum(row.status == "failed" for row in rows),
         "refused": sum(row.status == "refused" for row in rows),
         "plan": plan_hits(rows),
+        "others": {name: summary for name, summary in others.items() if summary},
     }
 
 
@@ -200,6 +230,8 @@ def format_footer(summary: dict, rows: list[Row], losses_shown: int = 10) -> str
     if losses:
         lines.append(f"Slower than torch's best layout (the worst {min(losses_shown, len(losses))}):")
         lines += [f"  {row.best_layout:5.2f}  {named(row)}  {row.algorithm}" for row in losses[:losses_shown]]
+    for name, other in summary["others"].items():
+        lines += format_other(name, other, losses_shown)
     plan = summary["plan"]
     if plan:
         share = f"{plan['picked_best']} of {plan['contested']}"
@@ -213,3 +245,12 @@ def format_footer(summary: dict, rows: list[Row], losses_shown: int = 10) -> str
     if summary["failed"]:
         lines.append(f"FAILED: {summary['failed']} rows were not verified and not timed")
     return "\n".join(lines)
+
+
+def format_other(name: str, other: dict, losses_shown: int) -> list[str]:
+    lines = [
+        f"Against {name}, {other['rows']} rows: geometric mean {other['mean']:.2f}, {other['wins']} wins, "
+        f"{other['ties']} ties, {other['losses']} losses; worst {other['worst']['times']:.2f}, "
+        f"{other['worst']['row']}"
+    ]
+    return lines + [f"  {lost['times']:5.2f}  {lost['row']}" for lost in other["lost"][:losses_shown]]

@@ -106,7 +106,7 @@ def measure(entry: Entry, pass_: str, options: Options) -> list[Row]:
 def peer_entrants(
     problem: _C.Problem, pass_: str, options: Options, rotations: dict[str, cases.Rotation], oracle: Oracle
 ) -> tuple[dict[str, Entrant], dict[str, dict[str, float]]]:
-    """Every peer in both layouts, with its own errors: shown beside ours, never a reason to leave it out."""
+    """Every peer in its layouts, with its own errors: shown beside ours, never a reason to leave it out."""
     entrants: dict[str, Entrant] = {}
     errors: dict[str, dict[str, float]] = {}
     for name in options.peers:
@@ -114,16 +114,32 @@ def peer_entrants(
         if peer.refusal(problem, pass_):
             continue
         call = peer.prepare(problem, pass_)
-        for layout, rotation in rotations.items():
+        for layout in peer.layouts:
+            rotation = rotations[layout]
             try:
                 result, seconds = timed(call, rotation.sets[0], options.device)
                 check = oracle.check(result)
-            except (RuntimeError, NotImplementedError, ValueError):
+            except (RuntimeError, NotImplementedError, ValueError, *foreign_errors(name)):
                 continue  # the peer has no kernel for this dtype or shape: its columns show a dash
             key = f"{name} {layout}"
             entrants[key] = Entrant(call, rotation, [seconds])
             errors[key] = {"error_over_bound": check.error_over_bound, "error_over_max": check.error_over_max}
     return entrants, errors
+
+
+def foreign_errors(peer: str) -> tuple[type[Exception], ...]:
+    """What a peer raises of its own where it has no kernel."""
+    if peer != "onnxruntime":
+        return ()
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.Fail,
+        state.NotImplemented,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.RuntimeException,
+    )
 
 
 def fill(

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// The kernels for large depthwise kernels (depthwise_large.inl) for AVX-512 F, BW, DQ, VL.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/depthwise_large.h"
+
+#define PYCONV_ISA avx512
+#define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+#define PYCONV_LARGE_ISA Isa::avx512
+#define PYCONV_LARGE_VECTORS 2
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_avx512.h"
+#include "cpu/simd/transpose.inl"
+#include "cpu/copy.inl"
+#include "cpu/turn.inl"
+#include "cpu/depthwise_large.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+const Algorithm f32_depthwise_large_avx512 =
+    avx512::depthwise_large_row<float>("f32_depthwise_large_avx512", DType::f32);
+const Algorithm f64_depthwise_large_avx512 =
+    avx512::depthwise_large_row<double>("f64_depthwise_large_avx512", DType::f64);
+const Algorithm bf16_depthwise_large_avx512 =
+    avx512::depthwise_large_row<bf16>("bf16_depthwise_large_avx512", DType::bf16);
+const Algorithm f16_depthwise_large_avx512 = avx512::depthwise_large_row<f16>("f16_depthwise_large_avx512", DType::f16);
+
+}  // namespace pyconv
+
+#endif

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// The kernels for large depthwise kernels (depthwise_large.inl) for whatever the compiler targets.
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/depthwise_large.h"
+
+#define PYCONV_ISA portable
+#define PYCONV_LARGE_ISA Isa::portable
+#define PYCONV_LARGE_VECTORS 1
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_portable.h"
+#include "cpu/simd/transpose.inl"
+#include "cpu/copy.inl"
+#include "cpu/turn.inl"
+#include "cpu/depthwise_large.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+const Algorithm f32_depthwise_large_portable =
+    portable::depthwise_large_row<float>("f32_depthwise_large_portable", DType::f32);
+const Algorithm f64_depthwise_large_portable =
+    portable::depthwise_large_row<double>("f64_depthwise_large_portable", DType::f64);
+const Algorithm bf16_depthwise_large_portable =
+    portable::depthwise_large_row<bf16>("bf16_depthwise_large_portable", DType::bf16);
+const Algorithm f16_depthwise_large_portable =
+    portable::depthwise_large_row<f16>("f16_depthwise_large_portable", DType::f16);
+
+}  // namespace pyconv
