@@ -218,7 +218,9 @@ def test_other_peers_do_the_same_sum_or_refuse(name, token, text):
         result = peer.prepare(problem, "forward")(tensors)
     except runner.foreign_errors(name):
         pytest.skip(f"{name} has no kernel for {problem}")
-    assert oracle.Oracle(problem, "forward", tensors).check(result).passed
+    # SciPy's is an FFT, whose error is a share of the largest output, not of each.
+    check = oracle.Oracle(problem, "forward", tensors).check(result)
+    assert check.error_over_max < 32 * torch.finfo(tensors.x.dtype).eps
 
 
 @pytest.mark.parametrize("name", OTHERS)
