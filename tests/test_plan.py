@@ -124,6 +124,17 @@ def test_a_weaker_isa_refuses_the_stronger_rows_by_name() -> None:
             assert strongest in refusals[name]
 
 
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_calls_that_ran_before_obey_a_weaker_isa(pass_: str) -> None:
+    """Choices are remembered, but for the instruction set they were made for."""
+    for text in problems.shapes("tiny", torch.float32):
+        for isa in [*_C.isas(), *reversed(_C.isas())]:
+            _C.set_isa(isa)
+            chosen = [row["name"] for row in problems.plan(text, torch.float32, pass_) if row["chosen"]]
+            for _ in range(2):
+                assert ran(text, torch.float32, pass_, "nchw") == {(chosen[0], pass_)}, f"{text} {isa}"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -10,6 +10,7 @@
 // derivative is op(a', b) + op(a, b'). Nodes are written as torch's own generated ones are, so that torch.func and
 // forward mode see them as they see built-in operators; a C++ autograd::Function has no forward mode.
 #include <ATen/TensorOperators.h>
+#include <ATen/core/DimVector.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros_like.h>
@@ -21,7 +22,6 @@
 #include <torch/version.h>
 
 #include <string>
-#include <vector>
 
 #include "bindings/operators.h"
 
@@ -34,13 +34,16 @@ namespace {
 using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
 
-std::vector<c10::SymInt> copy(SymIntArrayRef values) { return values.vec(); }
+// Four sizes or fewer, kept without memory of their own: a node is made in every step of a training.
+using Sizes = c10::SymDimVector;
+
+Sizes copy(SymIntArrayRef values) { return Sizes(values.begin(), values.end()); }
 
 Tensor conjugate(const Tensor& tensor) { return tensor.is_complex() ? tensor.conj() : tensor; }
 
 // What every call of the three operators is given beside its tensors.
 struct Geometry {
-    std::vector<c10::SymInt> stride, padding, dilation;
+    Sizes stride, padding, dilation;
     c10::SymInt groups;
     std::string padding_mode, algorithm;
 
@@ -58,7 +61,7 @@ struct Geometry {
 // The node of one bilinear operator: two saved operands and the geometry.
 struct BilinearBackward : torch::autograd::Node {
     SavedVariable a_, b_;
-    std::vector<c10::SymInt> a_size, b_size;
+    Sizes a_size, b_size;
     Geometry geometry;
 
     void release_variables() override {
@@ -131,12 +134,12 @@ auto make_node(const Tensor& a, const Tensor& b, const Tensor& bias, Geometry ge
     return node;
 }
 
-// Runs `op(a, b)` below autograd, then attaches the node and the tangent.
-template <class Backward, class Below, class Tangent>
-Tensor differentiable(const Tensor& a, const Tensor& b, const Tensor& bias, const Geometry& geometry,
+// Runs `op(a, b)` below autograd, then attaches the node and the tangent. What neither needs is not even described.
+template <class Backward, class Describe, class Below, class Tangent>
+Tensor differentiable(const Tensor& a, const Tensor& b, const Tensor& bias, const Describe& geometry,
                       const Below& below, const Tangent& tangent_of) {
     decltype(new_node<Backward>()) node;
-    if (torch::autograd::compute_requires_grad(a, b, bias)) node = make_node<Backward>(a, b, bias, geometry);
+    if (torch::autograd::compute_requires_grad(a, b, bias)) node = make_node<Backward>(a, b, bias, geometry());
     const bool forward_mode = has_tangent(a) || has_tangent(b) || has_tangent(bias);
     Tensor result = [&] {
         const at::AutoDispatchBelowADInplaceOrView guard;
@@ -144,7 +147,7 @@ Tensor differentiable(const Tensor& a, const Tensor& b, const Tensor& bias, cons
     }();
     if (node) torch::autograd::set_history(result, node);
     if (forward_mode) {
-        const Tensor t = tangent_of();
+        const Tensor t = tangent_of(geometry());
         if (t.defined()) result._set_fw_grad(t, /*level=*/0, /*is_inplace_op=*/false);
     }
     return result;
@@ -159,8 +162,8 @@ Tensor bilinear_tangent(const Tensor& a, const Tensor& b, const Op& op) {
     return result;
 }
 
-Geometry geometry_of(SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, const c10::SymInt& groups,
-                     string_view padding_mode, string_view algorithm) {
+Geometry described(SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, const c10::SymInt& groups,
+                   string_view padding_mode, string_view algorithm) {
     return {copy(stride), copy(padding), copy(dilation), groups, std::string(padding_mode), std::string(algorithm)};
 }
 
@@ -172,18 +175,18 @@ Tensor conv2d(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weigh
               SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups,
               string_view padding_mode, string_view algorithm) {
     const Tensor b = bias ? *bias : Tensor();
-    const Geometry geometry = geometry_of(stride, padding, dilation, groups, padding_mode, algorithm);
+    const auto geometry = [&] { return described(stride, padding, dilation, groups, padding_mode, algorithm); };
     auto below = [&] {
         return conv2d_op().redispatch(keys & c10::after_autograd_keyset, input, weight, bias, stride, padding, dilation,
                                       groups, padding_mode, algorithm);
     };
-    auto tangent_of = [&] {
+    auto tangent_of = [&](const Geometry& of) {
         Tensor t = bilinear_tangent(
-            input, weight, [&](const Tensor& x, const Tensor& w) { return geometry.conv2d(primal(x), primal(w)); });
+            input, weight, [&](const Tensor& x, const Tensor& w) { return of.conv2d(primal(x), primal(w)); });
         if (!has_tangent(b)) return t;
         const Tensor bias_tangent = tangent(b).view_symint({1, b.sym_size(0), 1, 1});
         if (t.defined()) return t + bias_tangent;
-        const Tensor zeros = geometry.conv2d(at::zeros_like(primal(input)), primal(weight));
+        const Tensor zeros = of.conv2d(at::zeros_like(primal(input)), primal(weight));
         return zeros + bias_tangent;
     };
     return differentiable<PyconvConv2dBackward>(input, weight, b, geometry, below, tangent_of);
@@ -192,14 +195,14 @@ Tensor conv2d(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weigh
 Tensor conv2d_grad_input(c10::DispatchKeySet keys, const Tensor& grad_output, const Tensor& weight,
                          SymIntArrayRef input_size, SymIntArrayRef stride, SymIntArrayRef padding,
                          SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode, string_view algorithm) {
-    const Geometry geometry = geometry_of(stride, padding, dilation, groups, padding_mode, algorithm);
+    const auto geometry = [&] { return described(stride, padding, dilation, groups, padding_mode, algorithm); };
     auto below = [&] {
         return grad_input_op().redispatch(keys & c10::after_autograd_keyset, grad_output, weight, input_size, stride,
                                           padding, dilation, groups, padding_mode, algorithm);
     };
-    auto tangent_of = [&] {
+    auto tangent_of = [&](const Geometry& of) {
         return bilinear_tangent(grad_output, weight, [&](const Tensor& dy, const Tensor& w) {
-            return geometry.grad_input(primal(dy), primal(w), input_size);
+            return of.grad_input(primal(dy), primal(w), input_size);
         });
     };
     return differentiable<PyconvGradInputBackward>(grad_output, weight, Tensor(), geometry, below, tangent_of);
@@ -209,14 +212,14 @@ Tensor conv2d_grad_weight(c10::DispatchKeySet keys, const Tensor& grad_output, c
                           SymIntArrayRef weight_size, SymIntArrayRef stride, SymIntArrayRef padding,
                           SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode,
                           string_view algorithm) {
-    const Geometry geometry = geometry_of(stride, padding, dilation, groups, padding_mode, algorithm);
+    const auto geometry = [&] { return described(stride, padding, dilation, groups, padding_mode, algorithm); };
     auto below = [&] {
         return grad_weight_op().redispatch(keys & c10::after_autograd_keyset, grad_output, input, weight_size, stride,
                                            padding, dilation, groups, padding_mode, algorithm);
     };
-    auto tangent_of = [&] {
+    auto tangent_of = [&](const Geometry& of) {
         return bilinear_tangent(grad_output, input, [&](const Tensor& dy, const Tensor& x) {
-            return geometry.grad_weight(primal(dy), primal(x), weight_size);
+            return of.grad_weight(primal(dy), primal(x), weight_size);
         });
     };
     return differentiable<PyconvGradWeightBackward>(grad_output, input, Tensor(), geometry, below, tangent_of);

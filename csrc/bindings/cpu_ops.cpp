@@ -10,12 +10,12 @@ namespace pyconv::bindings {
 namespace {
 
 void execute(const Call& call, const Tensor&, string_view forced) {
-    TorchExecutor executor;
     std::string error;
-    const Algorithm* algorithm = choose(call, executor.workers(), std::string(forced), &error);
+    const Choice choice = choose_to_run(call, TorchExecutor::available(), forced, &error);
+    const Algorithm* algorithm = choice.algorithm;
     TORCH_CHECK(algorithm, error);
-    const size_t bytes = algorithm->workspace(call, executor.workers());
-    const at::DataPtr workspace = c10::GetAllocator(c10::DeviceType::CPU)->allocate(bytes);
+    TorchExecutor executor(choice.workers);
+    const at::DataPtr workspace = c10::GetAllocator(c10::DeviceType::CPU)->allocate(choice.workspace);
     const Status status = algorithm->run(call, workspace.get(), executor);
     TORCH_CHECK(status.ok(), algorithm->name, " on ", call.problem.to_string(), ": ", status.message);
     algorithm->executions[static_cast<int>(call.pass)].fetch_add(1, std::memory_order_relaxed);

@@ -40,11 +40,15 @@ private:
 
 class TorchExecutor final : public Executor {
 public:
-    int workers() const override { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
+    // Workers that a call from this thread may have.
+    static int available() { return at::in_parallel_region() ? 1 : at::get_num_threads(); }
+
+    explicit TorchExecutor(int workers) : workers_(workers) {}
+    int workers() const override { return workers_; }
 
 protected:
     void run(int64_t tiles, Tile tile, const void* context) override {
-        const int64_t workers = std::min<int64_t>(tiles, this->workers());
+        const int64_t workers = std::min<int64_t>(tiles, workers_);
         if (workers <= 1) {
             for (int64_t i = 0; i < tiles; ++i) tile(context, i, 0);
             return;
@@ -61,6 +65,9 @@ protected:
             });
         });
     }
+
+private:
+    int workers_;
 };
 
 }  // namespace pyconv::bindings

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "plan/plan.h"
 
+#include "plan/memo.h"
+
 namespace pyconv {
 
 namespace {
@@ -19,6 +21,23 @@ struct CpuTable {
     size_t workspace(const Row& row, const Call& call) const { return row.workspace(call, workers); }
 };
 
+// Modelled seconds below which one worker does a call alone: what two would gain is less than waking one takes.
+constexpr double kWorthSharing = 10e-6;
+
+// What the rows are asked about a call of which only these things are known.
+Call without_data(const Call& call) {
+    Call result = call;
+    for (View* view : {&result.tensors.input, &result.tensors.weight, &result.tensors.output}) view->data = nullptr;
+    result.tensors.bias = nullptr;
+    return result;
+}
+
+const Algorithm* row_named(std::string_view name) {
+    for (const Algorithm* row : cpu_algorithms())
+        if (name == row->name) return row;
+    return nullptr;
+}
+
 }  // namespace
 
 std::string refusal_of(const Algorithm& algorithm, const Call& call) {
@@ -31,6 +50,21 @@ std::string refusal_of(const Algorithm& algorithm, const Call& call) {
 
 const Algorithm* choose(const Call& call, int workers, const std::string& forced, std::string* error) {
     return choose_from(CpuTable{workers}, call, forced, error);
+}
+
+Choice choose_to_run(const Call& call, int workers, std::string_view forced, std::string* error) {
+    thread_local Memo<Choice> memo;
+    const Algorithm* row = forced.empty() ? nullptr : row_named(forced);
+    const auto work = [&](Choice* choice) {
+        const Call shape = without_data(call);
+        choice->algorithm = choose(shape, workers, std::string(forced), error);
+        if (!choice->algorithm) return false;
+        choice->workers = choice->algorithm->cost(shape) < kWorthSharing ? 1 : workers;
+        choice->workspace = choice->algorithm->workspace(shape, choice->workers);
+        return true;
+    };
+    if (!row && !forced.empty()) return Choice{choose(call, workers, std::string(forced), error)};  // for its error
+    return memo.find({call, workers, static_cast<int64_t>(current_isa()), row}, work);
 }
 
 std::vector<PlanRow> explain(const Call& call, int workers, const std::string& forced) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cpu/algorithm.h"
@@ -24,6 +25,16 @@ std::string refusal_of(const Algorithm& algorithm, const Call& call);
 // The cheapest algorithm that supports the call; or the one named `forced`, unless it is empty. Null, and a sentence in
 // *error, if there is none.
 const Algorithm* choose(const Call& call, int workers, const std::string& forced, std::string* error);
+
+// What a call needs to be run. `algorithm` is null if there is none.
+struct Choice {
+    const Algorithm* algorithm = nullptr;
+    int workers = 1;       // as many as are worth waking, at most those there are
+    size_t workspace = 0;  // bytes, for that many
+};
+
+// choose(), remembered by each thread.
+Choice choose_to_run(const Call& call, int workers, std::string_view forced, std::string* error);
 
 // The same choice with every row shown.
 std::vector<PlanRow> explain(const Call& call, int workers, const std::string& forced);
