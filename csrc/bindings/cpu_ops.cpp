@@ -3,19 +3,22 @@
 #include "bindings/device_ops.h"
 #include "bindings/executor.h"
 #include "bindings/fft.h"
+#include "bindings/huge_pages.h"
 #include "plan/plan.h"
 
 namespace pyconv::bindings {
 
 namespace {
 
-void execute(const Call& call, const Tensor&, string_view forced) {
+void execute(const Call& call, const Tensor& result, string_view forced) {
     std::string error;
     const Choice choice = choose_to_run(call, TorchExecutor::available(), forced, &error);
     const Algorithm* algorithm = choice.algorithm;
     TORCH_CHECK(algorithm, error);
     TorchExecutor executor(choice.workers);
     const at::DataPtr workspace = c10::GetAllocator(c10::DeviceType::CPU)->allocate(choice.workspace);
+    expect_writes(workspace.get(), choice.workspace);
+    expect_writes(result.mutable_data_ptr(), result.nbytes());
     const Status status = algorithm->run(call, workspace.get(), executor);
     TORCH_CHECK(status.ok(), algorithm->name, " on ", call.problem.to_string(), ": ", status.message);
     algorithm->executions[static_cast<int>(call.pass)].fetch_add(1, std::memory_order_relaxed);
