@@ -181,8 +181,8 @@ Tensor conv2d(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weigh
                                       groups, padding_mode, algorithm);
     };
     auto tangent_of = [&](const Geometry& of) {
-        Tensor t = bilinear_tangent(
-            input, weight, [&](const Tensor& x, const Tensor& w) { return of.conv2d(primal(x), primal(w)); });
+        Tensor t = bilinear_tangent(input, weight,
+                                    [&](const Tensor& x, const Tensor& w) { return of.conv2d(primal(x), primal(w)); });
         if (!has_tangent(b)) return t;
         const Tensor bias_tangent = tangent(b).view_symint({1, b.sym_size(0), 1, 1});
         if (t.defined()) return t + bias_tangent;

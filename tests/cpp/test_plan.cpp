@@ -111,12 +111,12 @@ void test_keys() {
         change(call);
         calls.push_back(call);
     };
-    for (int64_t Problem::*field :
+    for (int64_t Problem::* field :
          {&Problem::n, &Problem::c, &Problem::h, &Problem::w, &Problem::k, &Problem::r, &Problem::s, &Problem::stride_h,
           &Problem::stride_w, &Problem::pad_top, &Problem::pad_bottom, &Problem::pad_left, &Problem::pad_right,
           &Problem::dilation_h, &Problem::dilation_w, &Problem::groups})
         add([&](Call& call) { call.problem.*field += 5; });
-    for (View Tensors::*view : {&Tensors::input, &Tensors::weight, &Tensors::output})
+    for (View Tensors::* view : {&Tensors::input, &Tensors::weight, &Tensors::output})
         for (int i = 0; i < 4; ++i) add([&](Call& call) { (call.tensors.*view).stride[i] -= 7; });
     add([](Call& call) { call.problem.padding_mode = PaddingMode::circular; });
     add([](Call& call) { call.problem.dtype = DType::f16; });
