@@ -45,6 +45,21 @@ def test_the_switch_reaches_calls_and_their_backward() -> None:
     assert torch.equal(gradient, problems.run("grad_input", torch.ones_like(y), w, p, name))
 
 
+def test_the_switch_reaches_calls_that_ran_before() -> None:
+    """Choices are remembered, but for the switch they were made under."""
+    x, w = torch.randn(1, 32, 12, 12), torch.randn(32, 32, 3, 3)
+
+    def ran() -> list[str]:
+        before = _C.executed()
+        pyconv.conv2d(x, w, padding=1)
+        return [name for (name, pass_), count in _C.executed().items() if count > before[name, pass_]]
+
+    for _ in range(2):
+        assert ran() == [chosen()] and "winograd" in chosen()
+        with pyconv.winograd(False):
+            assert ran() == [chosen()] and "winograd" not in chosen()
+
+
 def test_what_is_switched_off_says_so() -> None:
     name = chosen()
     with pyconv.winograd(False), pytest.raises(RuntimeError, match="switched off"):

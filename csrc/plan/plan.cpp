@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "plan/plan.h"
 
+#include "cpu/winograd.h"
 #include "plan/memo.h"
 
 namespace pyconv {
@@ -31,6 +32,9 @@ Call without_data(const Call& call) {
     result.tensors.bias = nullptr;
     return result;
 }
+
+// What else decides, of the process: every switch that a row asks for.
+int64_t settings() { return static_cast<int64_t>(current_isa()) << 1 | static_cast<int64_t>(winograd_enabled()); }
 
 const Algorithm* row_named(std::string_view name) {
     for (const Algorithm* row : cpu_algorithms())
@@ -64,7 +68,7 @@ Choice choose_to_run(const Call& call, int workers, std::string_view forced, std
         return true;
     };
     if (!row && !forced.empty()) return Choice{choose(call, workers, std::string(forced), error)};  // for its error
-    return memo.find({call, workers, static_cast<int64_t>(current_isa()), row}, work);
+    return memo.find({call, workers, settings(), row}, work);
 }
 
 std::vector<PlanRow> explain(const Call& call, int workers, const std::string& forced) {
