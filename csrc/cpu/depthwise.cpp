@@ -11,9 +11,11 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kTileChannels = 128;    // side by side: a few cache lines of every pixel at once
-constexpr int64_t kRowBytes = 256 << 10;  // source rows that one output row of a tile reads: in the second level cache
-constexpr int64_t kTurnedBytes = 256 << 10;  // of the rows that a worker turns at a time
+constexpr int64_t kTileChannels = 256;       // side by side
+constexpr int64_t kTogetherBytes = 24 << 10; // of source and weights of a register block: in the first level cache
+constexpr int64_t kTurnedBytes = 256 << 10;  // of the rows that a worker turns at a time, where it cannot roll
+constexpr int64_t kTurnedPixels = 28;        // wanted at least, to turn together
+constexpr int64_t kWholePixels = 1 << 10;    // of planes turned whole, at most
 constexpr int64_t kTiles = 48;               // wanted at least, so that cores can share them evenly
 constexpr int64_t kPieceElements = 1 << 15;  // of weights packed by one tile
 constexpr int64_t kPartialBytes = 8 << 20;   // of grad_weight's partial sums, unless that leaves under 4 chunks
@@ -25,20 +27,18 @@ int64_t column_span(const Axis& x) {
     return (x.out - 1) * x.stride + (std::max<int64_t>(x.taps, 1) - 1) * x.dilation + 1;
 }
 
-// What forward and grad_weight have in common: channel blocks and the tables.
-DepthwisePlan depthwise_plan(const Axis& y, const Axis& x, int64_t groups, bool turned, const DepthwiseTraits& traits) {
-    DepthwisePlan plan;
-    const int64_t quantum = traits.width * traits.vectors;
-    const int64_t channel_bytes = std::max<int64_t>(y.taps, 1) * x.size * traits.compute_bytes;
-    int64_t most = std::min(kTileChannels, kRowBytes / std::max<int64_t>(channel_bytes, 1));
-    most = turned ? quantum : std::max(quantum, most / quantum * quantum);
-    plan.channel_blocks = ceil_div(groups, most);
-    plan.channels = round_up(ceil_div(groups, plan.channel_blocks), quantum);
-    plan.channel_blocks = ceil_div(groups, plan.channels);
-    plan.pitch = round_up(groups, traits.width);
-    plan.weights = plan.columns + bytes_of(column_span(x), sizeof(int64_t));
-    plan.row_table_bytes = bytes_of(y.taps, sizeof(void*));
-    return plan;
+// Channel blocks of tiles that want to hold `most` channels.
+void cut_channels(DepthwisePlan* plan, int64_t groups, int64_t most, int64_t quantum, const DepthwiseTraits& traits) {
+    plan->channel_blocks = ceil_div(groups, std::max(quantum, most / quantum * quantum));
+    plan->channels = round_up(ceil_div(groups, plan->channel_blocks), quantum);
+    plan->channel_blocks = ceil_div(groups, plan->channels);
+    plan->pitch = round_up(groups, traits.width);
+}
+
+void cut_rows(DepthwisePlan* plan, int64_t out, int64_t rows) {
+    plan->row_blocks = ceil_div(out, std::min(out, rows));
+    plan->rows = ceil_div(out, plan->row_blocks);
+    plan->row_blocks = ceil_div(out, plan->rows);
 }
 
 // Where taps are many a copy with its padding is cheap, and spares the kernel the edges.
@@ -46,52 +46,119 @@ bool worth_padding(const Axis& y, const Axis& x) {
     return y.taps * x.taps >= 121 && x.stride == 1 && x.dilation == 1 && x.taps > 1;
 }
 
-// The workers' pieces, after everything that is shared: tables of rows, and turned rows for `rows` of the output.
-void add_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, bool turned, const DepthwiseTraits& traits,
-                int workers) {
-    plan->turned = plan->row_table + plan->row_table_bytes * static_cast<size_t>(workers);
-    if (!turned) return;
-    const int64_t span = (plan->rows - 1) * y.stride + (std::max<int64_t>(y.taps, 1) - 1) * y.dilation + 1;
-    plan->turned_rows = y.mode == PaddingMode::zeros ? std::min(y.size, span) : y.size;
-    plan->span = column_span(x);
-    const int64_t pixels = plan->turned_rows * plan->span + plan->rows * x.out;
-    plan->turned_bytes = bytes_of(pixels * plan->channels, traits.compute_bytes);
+// The parts, and the rows and columns that all of them together read.
+void plan_parts(const Call& call, DepthwisePlan* plan, DepthwisePart* parts) {
+    const Problem& p = call.problem;
+    plan->parts = correlation_count(p, call.pass);
+    if (call.pass == Pass::grad_input) plan->row_step = p.stride_h, plan->col_step = p.stride_w;
+    plan->height = call.pass == Pass::forward ? p.p() : p.h, plan->width = call.pass == Pass::forward ? p.q() : p.w;
+    const int64_t across = std::min(plan->col_step, plan->width);
+    size_t end = bytes_of(plan->parts, sizeof(DepthwisePart));
+    int64_t taps = 0, right = -1;
+    plan->above = 0, plan->below = -1, plan->left = 0;
+    bool any = false;
+    for (int64_t i = 0; i < plan->parts; ++i) {
+        const Correlation a = correlation_at(p, call.pass, call.tensors, i);
+        if (parts) parts[i] = {a, i / across, i % across, taps, end};
+        end += bytes_of(column_span(a.x), sizeof(int64_t));
+        taps += a.taps();
+        if (a.taps() == 0) continue;
+        const int64_t below = a.y.offset + (a.y.taps - 1) * a.y.dilation, last = a.x.offset + column_span(a.x) - 1;
+        plan->above = any ? std::min(plan->above, a.y.offset) : a.y.offset;
+        plan->below = any ? std::max(plan->below, below) : below;
+        plan->left = any ? std::min(plan->left, a.x.offset) : a.x.offset;
+        right = any ? std::max(right, last) : last;
+        any = true;
+    }
+    plan->span = std::max<int64_t>(right - plan->left + 1, 1);
+    plan->zeros = end;
+    plan->weights = end + kWorkspaceAlignment;
+    plan->pieces = taps;  // for now
 }
 
-// Rows of the output whose source, turned, fits beside them.
-int64_t rows_turned_together(const Axis& y, const Axis& x, const DepthwiseTraits& traits) {
-    const int64_t quantum_bytes = traits.width * traits.vectors * traits.compute_bytes;
-    const int64_t row = (y.stride * column_span(x) + x.out) * quantum_bytes;
-    return std::max<int64_t>(1, std::min(y.out, kTurnedBytes / std::max<int64_t>(row, 1)));
+// How rows are turned: as they are needed, in a ring; or all of a tile's, under a padding mode that repeats them.
+void plan_turning(DepthwisePlan* plan, const Correlation& a, const View& result, const DepthwiseTraits& traits) {
+    const Axis& y = a.y;
+    const int64_t line = std::max<int64_t>(1, plan->row_step * plan->width);
+    plan->rolling = y.mode == PaddingMode::zeros;
+    plan->group = std::min(y.out, round_up(ceil_div(kTurnedPixels, line), kMostRowsTogether));
+    int64_t rows = y.out;
+    if (plan->rolling) {
+        const int64_t wanted = ceil_div(kTiles, a.n * plan->channel_blocks);
+        // A tile turns the rows above its own once more.
+        const int64_t least = std::max<int64_t>(plan->group, 4 * (plan->below - plan->above + 1) / y.stride);
+        rows = std::max(least, ceil_div(y.out, wanted));
+    } else {
+        const int64_t bytes = (y.stride * plan->span + line) * plan->channels * traits.compute_bytes;
+        rows = std::max<int64_t>(1, kTurnedBytes / bytes);
+    }
+    cut_rows(plan, y.out, rows);
+    plan->group = std::min(plan->group, plan->rows);
+    const int64_t window = (plan->group - 1) * y.stride + plan->below - plan->above + 1;
+    plan->ring = plan->rolling ? std::max<int64_t>(1, std::min(y.size, window)) : y.size;
+    plan->whole = plan->rolling && plan->row_blocks == 1 && a.input.stride[3] == 1 && a.input.stride[2] == a.x.size &&
+                  4 * a.x.size < 3 * round_up(a.x.size, traits.width) && y.size * a.x.size <= kWholePixels;
+    if (plan->whole) plan->ring = y.size;
+}
+
+void place_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, const DepthwiseTraits& traits, int workers) {
+    plan->turned = plan->places + (plan->whole ? bytes_of(y.size * x.size, sizeof(int64_t)) : 0);
+    const int64_t pixels = plan->ring * plan->span + plan->group * plan->row_step * plan->width;
+    plan->turned_bytes = bytes_of(pixels * plan->channels, traits.compute_bytes);
 }
 
 }  // namespace
 
-DepthwisePlan depthwise_forward_plan(const Correlation& a, const DepthwiseTraits& traits, int workers) {
-    const bool turned =
-        needs_turning(a.input, a.groups) || needs_turning(a.output, a.groups) || worth_padding(a.y, a.x);
-    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, turned, traits);
-    plan.pieces = ceil_div(std::max<int64_t>(a.taps() * a.groups, 1), kPieceElements);
-    plan.row_table = plan.weights + bytes_of(a.taps() * plan.pitch, traits.compute_bytes);
-    const int64_t shared = ceil_div(a.n * a.y.out * plan.channel_blocks, kTiles);
-    plan.rows = turned ? rows_turned_together(a.y, a.x, traits) : std::min(a.y.out, std::max<int64_t>(shared, 4));
-    plan.row_blocks = ceil_div(a.y.out, plan.rows);
-    plan.rows = ceil_div(a.y.out, plan.row_blocks);
-    plan.row_blocks = ceil_div(a.y.out, plan.rows);
-    add_turned(&plan, a.y, a.x, turned, traits, workers);
+DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& traits, int workers,
+                                     DepthwisePart* parts) {
+    DepthwisePlan plan;
+    plan_parts(call, &plan, parts);
+    const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
+    const View& result = call.pass == Pass::forward ? call.tensors.output : call.tensors.input;
+    const bool apart = needs_turning(a.input, a.groups) || needs_turning(result, a.groups);
+    const bool turned = apart || worth_padding(a.y, a.x);
+    const int64_t quantum = traits.width * (apart ? 1 : traits.vectors);
+    cut_channels(&plan, a.groups, turned ? quantum : kTileChannels, quantum, traits);
+    const int64_t taps = plan.pieces;
+    plan.pieces = ceil_div(std::max<int64_t>(taps * a.groups, 1), kPieceElements);
+    plan.row_table = plan.weights + bytes_of(taps * plan.pitch, traits.compute_bytes);
+    plan.row_table_bytes = bytes_of(call.problem.r + kMostRowsTogether, sizeof(void*));
+    plan.places = plan.row_table + plan.row_table_bytes * static_cast<size_t>(workers);
+    if (turned) {
+        plan_turning(&plan, a, result, traits);
+        place_turned(&plan, a.y, a.x, traits, workers);
+        return plan;
+    }
+    plan.turned = plan.places;
+    const int64_t pixel = (a.y.taps + 1) * (kDepthwisePixels * a.x.stride + a.x.taps) + a.taps();
+    plan.together = std::max<int64_t>(2, kTogetherBytes / (pixel * traits.width * traits.compute_bytes)) * traits.width;
+    cut_rows(&plan, a.y.out, std::max<int64_t>(ceil_div(a.n * a.y.out * plan.channel_blocks, kTiles), 4));
     return plan;
 }
 
 DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits, int workers) {
     const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.grad_output, a.groups);
-    DepthwisePlan plan = depthwise_plan(a.y, a.x, a.groups, turned, traits);
+    DepthwisePlan plan;
+    const int64_t quantum = traits.width * traits.vectors;
+    const int64_t row_bytes = std::max<int64_t>(a.y.taps, 1) * a.x.size * traits.compute_bytes;
+    const int64_t most = std::min<int64_t>(128, kTurnedBytes / std::max<int64_t>(row_bytes, 1));
+    cut_channels(&plan, a.groups, turned ? quantum : most, quantum, traits);
+    plan.weights = bytes_of(column_span(a.x), sizeof(int64_t));
+    plan.row_table_bytes = bytes_of(a.y.taps, sizeof(void*));
     const int64_t chunk_bytes = a.taps() * plan.pitch * traits.compute_bytes;
     plan.chunks =
         std::min(ceil_div(2 * kTiles, plan.channel_blocks), std::max<int64_t>(4, kPartialBytes / chunk_bytes));
     plan.chunks = std::min(plan.chunks, a.n * a.y.out);
     plan.row_table = plan.weights + bytes_of(plan.chunks * a.taps() * plan.pitch, traits.compute_bytes);
-    if (turned) plan.rows = rows_turned_together(a.y, a.x, traits);
-    add_turned(&plan, a.y, a.x, turned, traits, workers);
+    plan.turned = plan.row_table + plan.row_table_bytes * static_cast<size_t>(workers);
+    if (!turned) return plan;
+    plan.span = column_span(a.x);
+    const int64_t bytes = (a.y.stride * plan.span + a.x.out) * plan.channels * traits.compute_bytes;
+    plan.rows = std::max<int64_t>(1, std::min(a.y.out, kTurnedBytes / std::max<int64_t>(bytes, 1)));
+    const int64_t span = (plan.rows - 1) * a.y.stride + (std::max<int64_t>(a.y.taps, 1) - 1) * a.y.dilation + 1;
+    plan.ring = a.y.mode == PaddingMode::zeros ? std::min(a.y.size, span) : a.y.size;
+    plan.turned_bytes =
+        bytes_of((plan.ring * plan.span + plan.rows * a.x.out) * plan.channels, traits.compute_bytes);
     return plan;
 }
 
@@ -108,12 +175,7 @@ void depthwise_columns(const Axis& x, int64_t element_stride, int64_t* columns) 
 size_t depthwise_workspace(const Call& call, int workers, const DepthwiseTraits& traits) {
     if (call.pass == Pass::grad_weight)
         return depthwise_gradient_plan(weight_gradient(call.problem, call.tensors), traits, workers).total(workers);
-    size_t most = 0;
-    for (int64_t i = 0; i < correlation_count(call.problem, call.pass); ++i) {
-        const Correlation a = correlation_at(call.problem, call.pass, call.tensors, i);
-        most = std::max(most, depthwise_forward_plan(a, traits, workers).total(workers));
-    }
-    return most;
+    return depthwise_forward_plan(call, traits, workers, nullptr).total(workers);
 }
 
 std::string depthwise_refusal(const Call& call) {
@@ -125,7 +187,9 @@ std::string depthwise_refusal(const Call& call) {
         return std::string("padding mode ") + name_of(a.padding_mode) +
                " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
     const DepthwiseTraits widest{Isa::avx512, 64 / size_of(a.dtype), 2, a.dtype == DType::f64 ? 8 : 4};
-    const size_t bytes = depthwise_workspace(call, 1, widest);
+    Call one_image = call;  // the limit must not depend on n
+    if (call.pass != Pass::grad_weight) one_image.problem.n = 1;
+    const size_t bytes = depthwise_workspace(one_image, 1, widest);
     if (bytes > kScratchBytes)
         return "would take " + std::to_string(bytes >> 20) + " MiB of workspace, the limit is " +
                std::to_string(kScratchBytes >> 20);

@@ -13,6 +13,7 @@
 #define PYCONV_ISA_TARGET "avx2,fma,f16c"
 #define PYCONV_DEPTHWISE_ISA Isa::avx2
 #define PYCONV_DEPTHWISE_VECTORS 1
+#define PYCONV_DEPTHWISE_ROWS 1
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx2.h"
 #include "cpu/simd/transpose.inl"

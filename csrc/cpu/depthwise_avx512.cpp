@@ -13,6 +13,7 @@
 #define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
 #define PYCONV_DEPTHWISE_ISA Isa::avx512
 #define PYCONV_DEPTHWISE_VECTORS 2
+#define PYCONV_DEPTHWISE_ROWS 2
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
 #include "cpu/simd/transpose.inl"

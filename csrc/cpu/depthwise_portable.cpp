@@ -8,6 +8,7 @@
 #define PYCONV_ISA portable
 #define PYCONV_DEPTHWISE_ISA Isa::portable
 #define PYCONV_DEPTHWISE_VECTORS 1
+#define PYCONV_DEPTHWISE_ROWS 1
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_portable.h"
 #include "cpu/simd/transpose.inl"

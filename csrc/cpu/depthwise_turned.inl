@@ -2,8 +2,10 @@
 // Depthwise kernels on tensors whose channels lie apart (NCHW). Included inside an ISA region by depthwise.inl.
 //
 // A tile is a block of output rows of one image and one block of channels. The source rows it reads are turned, a square
-// of vectors at a time, to [row][virtual column][channels] in the compute type, padding included; the kernels of
-// channels_last run on them; what they leave, in the same order, is turned back as it is stored. Every sum is as there.
+// of vectors at a time, to [row][virtual column][channels] in the compute type, padding included, as they are needed and
+// each in the place of one that is needed no more: they stay in the first level cache. The kernels of channels_last run
+// on them; what they leave, in the same order, is turned back as it is stored. All parts of a strided grad_input leave
+// their pixels in the same rows, which are stored whole. Every sum is as there.
 // Large kernels take this way from channels_last too: with the padding in place they are dense everywhere.
 
 // Rows [first, limit) of an image.
@@ -24,79 +26,152 @@ PYCONV_INLINE RowRange source_rows(const Axis& y, int64_t first, int64_t limit) 
     return range;
 }
 
-// to[row][virtual column][channels] of a source: `count` channels from `channel` on, the others of the last vector zero.
-// Virtual columns are the padded image's that taps read: with the padding in place no column is at an edge.
+// to[virtual column][channels] of one row: `count` channels of `from`, the others of the last vector zero. Virtual columns
+// are the padded image's that taps read: with the padding in place no column is at an edge. With `image` false only the
+// padding is written.
 template <class T, class S>
-void turn_source(const View& view, const S* image, const RowRange& rows, const Axis& x, int64_t span, int64_t channel,
-                 int64_t count, int64_t channels, T* to) {
-    const int64_t begin = smaller(span, larger(0, -x.offset)), end = larger(begin, smaller(span, x.size - x.offset));
-    for (int64_t row = rows.first; row < rows.limit; ++row, to += span * channels) {
-        const S* from = image + row * view.stride[2] + channel * view.stride[1];
-        for (int64_t u = 0; u < span; ++u) {
-            if (u == begin) u = end;
-            if (u >= span) break;
-            const int64_t column = x.resolve(u + x.offset);
-            T* pixel = to + u * channels;
-            if (column == kOutside)
-                fill_zero(pixel, smaller(channels, round_up(count, Vec<T>::width)));
-            else
-                turn_pixels<T>(from + column * view.stride[3], view.stride[1], view.stride[3], 1, count, pixel,
-                               channels);
-        }
-        if (begin < end)
-            turn_pixels<T>(from + (begin + x.offset) * view.stride[3], view.stride[1], view.stride[3], end - begin,
-                           count, to + begin * channels, channels);
+void turn_row(const View& view, const S* from, const Axis& x, int64_t left, int64_t span, int64_t count,
+              int64_t channels, bool image, T* to) {
+    const int64_t begin = smaller(span, larger(0, -left)), end = larger(begin, smaller(span, x.size - left));
+    for (int64_t u = 0; u < span; ++u) {
+        if (u == begin) u = end;
+        if (u >= span) break;
+        const int64_t column = x.resolve(u + left);
+        T* pixel = to + u * channels;
+        if (column != kOutside)
+            turn_pixels<T>(from + column * view.stride[3], view.stride[1], view.stride[3], 1, count, pixel, channels);
+        else
+            for (int64_t c = 0; c < count; c += Vec<T>::width) Vec<T>::zero().store(pixel + c);
     }
+    if (begin < end && image)
+        turn_pixels<T>(from + (begin + left) * view.stride[3], view.stride[1], view.stride[3], end - begin, count,
+                       to + begin * channels, channels);
 }
 
 template <class T, class S>
 struct DepthwiseTurned {
     static constexpr int W = Vec<T>::width;
-    static constexpr int NV = PYCONV_DEPTHWISE_VECTORS;
 
-    const Correlation& a;
+    const DepthwisePart* parts;
     const DepthwisePlan& plan;
+    const View& result;
     char* memory;
 
+    // Where a plane that is turned whole has its pixels.
+    void find_places() const {
+        if (!plan.whole) return;
+        const Correlation& a = parts[0].a;
+        int64_t* place = reinterpret_cast<int64_t*>(memory + plan.places);
+        for (int64_t row = 0; row < a.y.size; ++row)
+            for (int64_t column = 0; column < a.x.size; ++column) {
+                const int64_t u = column - plan.left;
+                *place++ = u >= 0 && u < plan.span ? (row * plan.span + u) * plan.channels : -1;
+            }
+    }
+
     void operator()(int64_t tile, int worker) const {
+        const Correlation& a = parts[0].a;
         const T** taps =
             reinterpret_cast<const T**>(memory + plan.row_table + plan.row_table_bytes * static_cast<size_t>(worker));
         T* source = reinterpret_cast<T*>(memory + plan.turned + plan.turned_bytes * static_cast<size_t>(worker));
-        T* line = source + plan.turned_rows * plan.span * plan.channels;
+        T* lines = source + plan.ring * plan.span * plan.channels;
         const int64_t channel = tile % plan.channel_blocks * plan.channels, strip = tile / plan.channel_blocks;
         const int64_t count = smaller(plan.channels, a.groups - channel);
         const int64_t n = strip / plan.row_blocks, first = strip % plan.row_blocks * plan.rows;
         const int64_t limit = smaller(first + plan.rows, a.y.out);
-        const RowRange rows = source_rows(a.y, first, limit);
-        turn_source(a.input, static_cast<const S*>(a.input.data) + n * a.input.stride[0], rows, a.x, plan.span, channel,
-                    count, plan.channels, source);
-        DepthwiseRow<T, T> row{taps,
-                               reinterpret_cast<const T*>(memory + plan.weights) + channel,
-                               reinterpret_cast<const int64_t*>(memory + plan.columns),
-                               a.y.taps,
-                               a.x.taps,
-                               plan.pitch,
-                               a.x.stride,
-                               a.x.dilation,
-                               0,
-                               plan.channels,
-                               0,
-                               a.x.out,
-                               line,
-                               plan.channels,
-                               nullptr};
-        for (int64_t i = first; i < limit; ++i) {
-            for (int64_t tap = 0; tap < a.y.taps; ++tap) {
-                const int64_t at = a.y.at(tap, i);
-                taps[tap] = at == kOutside ? nullptr : source + (at - rows.first) * plan.span * plan.channels;
+        const S* image = static_cast<const S*>(a.input.data) + n * a.input.stride[0] + channel * a.input.stride[1];
+        int64_t ready = 0;  // rows before it are turned, where they are needed
+        if (plan.whole) {
+            turn_whole(image, count, source);
+            ready = a.y.size;
+        } else if (!plan.rolling) {
+            const RowRange range = source_rows(a.y, first, limit);
+            turn_rows(image, range.first, range.limit, count, source);
+            ready = a.y.size;
+        }
+        for (int64_t i = first; i < limit; i += plan.group) {
+            const int64_t end = smaller(i + plan.group, limit);
+            const int64_t below = smaller(a.y.size, (end - 1) * a.y.stride + plan.below + 1);
+            if (below > ready) {
+                turn_rows(image, larger(ready, i * a.y.stride + plan.above), below, count, source);
+                ready = below;
             }
-            // Whole vectors: what is beyond `count` is zero in the source and not stored.
-            int64_t c = 0;
-            for (; c + NV * W <= round_up(count, W); c += NV * W) depthwise_row<NV, false>(row, a.x.out, c, W);
-            for (; c < count; c += W) depthwise_row<1, false>(row, a.x.out, c, W);
-            turn_back(line, a.x.out, plan.channels, a.output,
-                      static_cast<S*>(a.output.data) + a.output.offset(n, channel, i, 0),
-                      a.bias ? static_cast<const S*>(a.bias) + channel : nullptr, count);
+            for (int64_t part = 0; part < plan.parts; ++part)
+                run(parts[part], i, smaller(end, parts[part].a.y.out), channel, count, source, lines, taps);
+            store_lines(lines, n, i * plan.row_step, smaller(end * plan.row_step, plan.height), channel, count);
+        }
+    }
+
+private:
+    T* slot(T* source, int64_t row) const { return source + row % plan.ring * plan.span * plan.channels; }
+
+    void turn_rows(const S* image, int64_t first, int64_t limit, int64_t count, T* source) const {
+        const Correlation& a = parts[0].a;
+        for (int64_t row = first < 0 ? 0 : first; row < limit; ++row)
+            turn_row(a.input, image + row * a.input.stride[2], a.x, plan.left, plan.span, count, plan.channels, true,
+                     slot(source, row));
+    }
+
+    // Rows too short for a vector: the plane as one row, whose pixels are put in place as they are turned.
+    void turn_whole(const S* image, int64_t count, T* source) const {
+        const Correlation& a = parts[0].a;
+        for (int64_t row = 0; row < a.y.size; ++row)
+            turn_row(a.input, image, a.x, plan.left, plan.span, count, plan.channels, false, slot(source, row));
+        const int64_t* place = reinterpret_cast<const int64_t*>(memory + plan.places);
+        const int64_t pixels = a.y.size * a.x.size;
+        for (int64_t m = 0; m < pixels; m += W) {
+            const int here = static_cast<int>(smaller(W, pixels - m));
+            Vec<T> square[W];
+            if (here == W && count == W) {
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i) square[i] = Vec<T>::load(image + i * a.input.stride[1] + m);
+            } else {
+                for (int i = 0; i < W; ++i)
+                    square[i] = i < count ? Vec<T>::load_first(image + i * a.input.stride[1] + m, here) : Vec<T>::zero();
+            }
+            transpose(square);
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i)
+                if (i < here && place[m + i] >= 0) square[i].store(source + place[m + i]);
+        }
+    }
+
+    // Rows [i, limit) of a part. Whole vectors: what is beyond `count` is zero in the source and not stored.
+    void run(const DepthwisePart& part, int64_t i, int64_t limit, int64_t channel, int64_t count, T* source, T* lines,
+             const T** taps) const {
+        const Correlation& a = part.a;
+        DepthwiseRow<T, T> row = depthwise_part_row<T, T>(plan, part, memory, taps);
+        row.weights += channel * a.taps();
+        row.offset = a.x.offset - plan.left, row.element = plan.channels;
+        row.outside = a.x.out;
+        row.output_stride = plan.col_step * plan.channels;
+        row.output_row = plan.row_step * plan.width * plan.channels;
+        const int64_t together = window_rows(a.y, a.x), vectors = round_up(count, W);
+        row.output = lines + (part.row * plan.width + part.column) * plan.channels;
+        while (i < limit) {
+            const int64_t rows = together > 1 && i + together <= limit ? together : 1;
+            for (int64_t t = 0; t < a.y.taps + rows - 1; ++t) {
+                const int64_t at = a.y.at(t, i);
+                taps[t] = at == kOutside ? nullptr : slot(source, at);
+            }
+            if (together)
+                window_strips(row, rows, a.x.out, 0, vectors);
+            else
+                depthwise_channels(row, a.x.out, 0, vectors);
+            row.output += rows * row.output_row;
+            i += rows;
+        }
+    }
+
+    // Rows [first, limit) of the result.
+    void store_lines(const T* lines, int64_t n, int64_t first, int64_t limit, int64_t channel, int64_t count) const {
+        const S* bias = parts[0].a.bias ? static_cast<const S*>(parts[0].a.bias) + channel : nullptr;
+        S* to = static_cast<S*>(result.data) + result.offset(n, channel, first, 0);
+        const bool dense = result.stride[2] == plan.width * result.stride[3];
+        const int64_t length = dense ? (limit - first) * plan.width : plan.width;
+        for (int64_t i = first; i < limit; i += dense ? limit - first : 1) {
+            turn_back(lines, length, plan.channels, result, to, bias, count);
+            lines += length * plan.channels, to += result.stride[2];
         }
     }
 };
@@ -114,7 +189,7 @@ struct DepthwiseTurnedGradient {
 
     void operator()(int64_t tile, int worker) const {
         T* source = reinterpret_cast<T*>(memory + plan.turned + plan.turned_bytes * static_cast<size_t>(worker));
-        T* gradient = source + plan.turned_rows * plan.span * plan.channels;
+        T* gradient = source + plan.ring * plan.span * plan.channels;
         const int64_t channel = tile % plan.channel_blocks * plan.channels, chunk = tile / plan.channel_blocks;
         const int64_t count = smaller(plan.channels, a.groups - channel);
         for (int64_t tap = 0; tap < a.taps(); ++tap)
@@ -125,8 +200,10 @@ struct DepthwiseTurnedGradient {
             const int64_t n = pair / a.y.out, first = pair % a.y.out;
             const int64_t limit = smaller(smaller(first + plan.rows, a.y.out), first + end - pair);
             const RowRange rows = source_rows(a.y, first, limit);
-            turn_source(a.input, static_cast<const S*>(a.input.data) + n * a.input.stride[0], rows, a.x, plan.span,
-                        channel, count, plan.channels, source);
+            const S* image = static_cast<const S*>(a.input.data) + a.input.offset(n, channel, 0, 0);
+            for (int64_t row = rows.first; row < rows.limit; ++row)
+                turn_row(a.input, image + row * a.input.stride[2], a.x, a.x.offset, plan.span, count, plan.channels,
+                         true, source + (row - rows.first) * plan.span * plan.channels);
             for (int64_t i = first; i < limit; ++i)
                 turn_pixels<T>(static_cast<const S*>(a.grad_output.data) + a.grad_output.offset(n, channel, i, 0),
                                a.grad_output.stride[1], a.grad_output.stride[3], a.x.out, count,
