@@ -11,12 +11,16 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kTileChannels = 256;       // side by side
-constexpr int64_t kTogetherBytes = 24 << 10; // of source and weights of a register block: in the first level cache
+constexpr int64_t kTileChannels = 256;        // side by side
+constexpr int64_t kTogetherBytes = 24 << 10;  // of source and weights of a register block: in the first level cache
+constexpr int64_t kFewTaps = 16;
 constexpr int64_t kTurnedBytes = 256 << 10;  // of the rows that a worker turns at a time, where it cannot roll
 constexpr int64_t kTurnedPixels = 28;        // wanted at least, to turn together
 constexpr int64_t kWholePixels = 1 << 10;    // of planes turned whole, at most
+constexpr int64_t kSmallPlane = 1 << 10;     // pixels of a plane that is not worth a tile
 constexpr int64_t kTiles = 48;               // wanted at least, so that cores can share them evenly
+constexpr int64_t kGradientTiles = 32;       // of grad_weight: each has rows above its own to read, and sums to add
+constexpr int64_t kRunPixels = 112;          // of grad_weight, summed before they are added to others
 constexpr int64_t kPieceElements = 1 << 15;  // of weights packed by one tile
 constexpr int64_t kPartialBytes = 8 << 20;   // of grad_weight's partial sums, unless that leaves under 4 chunks
 constexpr size_t kScratchBytes = 256 << 20;  // beyond which a call is refused
@@ -76,8 +80,14 @@ void plan_parts(const Call& call, DepthwisePlan* plan, DepthwisePart* parts) {
     plan->pieces = taps;  // for now
 }
 
+// Whether rows follow each other in memory and leave much of a vector empty.
+bool short_rows(const View& view, const Axis& y, const Axis& x, const DepthwiseTraits& traits) {
+    return y.mode == PaddingMode::zeros && view.stride[3] == 1 && view.stride[2] == x.size &&
+           4 * x.size < 3 * round_up(x.size, traits.width);
+}
+
 // How rows are turned: as they are needed, in a ring; or all of a tile's, under a padding mode that repeats them.
-void plan_turning(DepthwisePlan* plan, const Correlation& a, const View& result, const DepthwiseTraits& traits) {
+void plan_turning(DepthwisePlan* plan, const Correlation& a, const DepthwiseTraits& traits) {
     const Axis& y = a.y;
     const int64_t line = std::max<int64_t>(1, plan->row_step * plan->width);
     plan->rolling = y.mode == PaddingMode::zeros;
@@ -96,12 +106,14 @@ void plan_turning(DepthwisePlan* plan, const Correlation& a, const View& result,
     plan->group = std::min(plan->group, plan->rows);
     const int64_t window = (plan->group - 1) * y.stride + plan->below - plan->above + 1;
     plan->ring = plan->rolling ? std::max<int64_t>(1, std::min(y.size, window)) : y.size;
-    plan->whole = plan->rolling && plan->row_blocks == 1 && a.input.stride[3] == 1 && a.input.stride[2] == a.x.size &&
-                  4 * a.x.size < 3 * round_up(a.x.size, traits.width) && y.size * a.x.size <= kWholePixels;
+    plan->whole = plan->row_blocks == 1 && short_rows(a.input, y, a.x, traits) && y.size * a.x.size <= kWholePixels;
     if (plan->whole) plan->ring = y.size;
+    if (plan->row_blocks == 1 && y.size * a.x.size <= kSmallPlane)
+        plan->blocks_together = std::max<int64_t>(1, a.n * plan->channel_blocks / kTiles);
+    plan->channel_tiles = ceil_div(plan->channel_blocks, plan->blocks_together);
 }
 
-void place_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, const DepthwiseTraits& traits, int workers) {
+void place_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, const DepthwiseTraits& traits) {
     plan->turned = plan->places + (plan->whole ? bytes_of(y.size * x.size, sizeof(int64_t)) : 0);
     const int64_t pixels = plan->ring * plan->span + plan->group * plan->row_step * plan->width;
     plan->turned_bytes = bytes_of(pixels * plan->channels, traits.compute_bytes);
@@ -125,40 +137,49 @@ DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& tr
     plan.row_table_bytes = bytes_of(call.problem.r + kMostRowsTogether, sizeof(void*));
     plan.places = plan.row_table + plan.row_table_bytes * static_cast<size_t>(workers);
     if (turned) {
-        plan_turning(&plan, a, result, traits);
-        place_turned(&plan, a.y, a.x, traits, workers);
+        plan_turning(&plan, a, traits);
+        place_turned(&plan, a.y, a.x, traits);
         return plan;
     }
     plan.turned = plan.places;
     const int64_t pixel = (a.y.taps + 1) * (kDepthwisePixels * a.x.stride + a.x.taps) + a.taps();
     plan.together = std::max<int64_t>(2, kTogetherBytes / (pixel * traits.width * traits.compute_bytes)) * traits.width;
-    cut_rows(&plan, a.y.out, std::max<int64_t>(ceil_div(a.n * a.y.out * plan.channel_blocks, kTiles), 4));
+    // Of few taps memory is what counts, and it is read in order.
+    if (a.taps() <= kFewTaps) plan.together = plan.channels;
+    plan.in_order = plan.together >= a.groups && a.input.stride[3] == a.groups && result.stride[3] == a.groups;
+    const int64_t least = std::max<int64_t>(8, 2 * a.y.taps / a.y.stride);
+    const int64_t rows = std::max(ceil_div(a.n * a.y.out * plan.channel_blocks, kTiles), least);
+    cut_rows(&plan, a.y.out, round_up(rows, kMostRowsTogether));
+    plan.rows = round_up(plan.rows, kMostRowsTogether);
+    plan.row_blocks = ceil_div(a.y.out, plan.rows);
     return plan;
 }
 
 DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits, int workers) {
     const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.grad_output, a.groups);
     DepthwisePlan plan;
-    const int64_t quantum = traits.width * traits.vectors;
+    const int64_t quantum = traits.width * (turned ? 1 : traits.vectors);
     const int64_t row_bytes = std::max<int64_t>(a.y.taps, 1) * a.x.size * traits.compute_bytes;
     const int64_t most = std::min<int64_t>(128, kTurnedBytes / std::max<int64_t>(row_bytes, 1));
     cut_channels(&plan, a.groups, turned ? quantum : most, quantum, traits);
-    plan.weights = bytes_of(column_span(a.x), sizeof(int64_t));
-    plan.row_table_bytes = bytes_of(a.y.taps, sizeof(void*));
+    plan.zeros = bytes_of(column_span(a.x), sizeof(int64_t));
+    plan.weights = plan.zeros + kWorkspaceAlignment;
+    plan.run = std::min(a.y.out, ceil_div(kRunPixels, a.x.out));
+    plan.row_table_bytes = bytes_of(a.y.taps * plan.run, sizeof(void*));
     const int64_t chunk_bytes = a.taps() * plan.pitch * traits.compute_bytes;
     plan.chunks =
-        std::min(ceil_div(2 * kTiles, plan.channel_blocks), std::max<int64_t>(4, kPartialBytes / chunk_bytes));
+        std::min(ceil_div(kGradientTiles, plan.channel_blocks), std::max<int64_t>(4, kPartialBytes / chunk_bytes));
     plan.chunks = std::min(plan.chunks, a.n * a.y.out);
     plan.row_table = plan.weights + bytes_of(plan.chunks * a.taps() * plan.pitch, traits.compute_bytes);
     plan.turned = plan.row_table + plan.row_table_bytes * static_cast<size_t>(workers);
     if (!turned) return plan;
     plan.span = column_span(a.x);
+    plan.whole = short_rows(a.input, a.y, a.x, traits);
     const int64_t bytes = (a.y.stride * plan.span + a.x.out) * plan.channels * traits.compute_bytes;
     plan.rows = std::max<int64_t>(1, std::min(a.y.out, kTurnedBytes / std::max<int64_t>(bytes, 1)));
     const int64_t span = (plan.rows - 1) * a.y.stride + (std::max<int64_t>(a.y.taps, 1) - 1) * a.y.dilation + 1;
     plan.ring = a.y.mode == PaddingMode::zeros ? std::min(a.y.size, span) : a.y.size;
-    plan.turned_bytes =
-        bytes_of((plan.ring * plan.span + plan.rows * a.x.out) * plan.channels, traits.compute_bytes);
+    plan.turned_bytes = bytes_of((plan.ring * plan.span + plan.rows * a.x.out) * plan.channels, traits.compute_bytes);
     return plan;
 }
 
@@ -200,12 +221,14 @@ double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     const Problem& a = call.problem;
     // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
     // taps do not reach, with the idle lanes of the last vector of channels; and memory.
-    constexpr double kRate[] = {10, 32, 50};
-    constexpr double kCall = 3000, kTurn[] = {1.0, 0.4, 0.25};
+    constexpr double kRate[] = {10, 32, 50}, kWindowRate[] = {10, 40, 58};
+    constexpr double kCall = 3000, kTurn[] = {1.0, 0.25, 0.13};
     const double taps = static_cast<double>(a.r * a.s);
     const double lanes = static_cast<double>(round_up(a.groups, traits.width)) / static_cast<double>(a.groups);
-    double rate = kRate[static_cast<int>(traits.isa)] * 4 / static_cast<double>(traits.compute_bytes);
-    rate *= taps / (taps + 8) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
+    const bool window = a.s <= 7 && a.dilation_w == 1 && a.stride_w <= 2;
+    double rate = (window ? kWindowRate : kRate)[static_cast<int>(traits.isa)];
+    rate *= 4 / static_cast<double>(traits.compute_bytes);
+    rate *= taps / (taps + (window ? 4 : 8)) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
     const double sums = a.flops() * 0.5 * lanes / rate;
     const bool turned = needs_turning(call.tensors.input, a.groups) || needs_turning(call.tensors.output, a.groups);
     // An element turned there or back, in nanoseconds.

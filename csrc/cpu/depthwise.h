@@ -31,16 +31,18 @@ struct DepthwisePart {
 struct DepthwisePlan {
     int64_t channels = 0;  // of a tile, a multiple of the width but in the last block
     int64_t channel_blocks = 0;
-    int64_t together = 0;  // channels of a tile whose columns are done before the next ones' begin
-    int64_t rows = 0;      // of a tile's output (forward, grad_input), of each part
+    int64_t together = 0;   // channels of a tile whose columns are done before the next ones' begin
+    bool in_order = false;  // all channels of a pixel together, and pixels side by side
+    int64_t rows = 0;       // of a tile's output (forward, grad_input), of each part
     int64_t row_blocks = 0;
-    int64_t pitch = 0;                  // channels of all groups, rounded up to whole vectors
-    int64_t chunks = 0;                 // grad_weight: runs of (n, row) pairs that are summed apart, then in order
-    int64_t pieces = 0;                 // weights are packed in this many tiles
-    int64_t parts = 1;                  // forward, grad_input: DepthwiseParts, at the start of the workspace
-    int64_t row_step = 1, col_step = 1; // rows and columns of the result from one element of a part to its next
-    size_t columns = 0;                 // grad_weight: as of a part
-    size_t zeros = 0;                   // a vector of stored zeros, for pixels outside the image
+    int64_t pitch = 0;                   // channels of all groups, rounded up to whole vectors
+    int64_t chunks = 0;                  // grad_weight: runs of (n, row) pairs that are summed apart, then in order
+    int64_t run = 0;                     // grad_weight: rows whose sums are made before they are added to others
+    int64_t pieces = 0;                  // weights are packed in this many tiles
+    int64_t parts = 1;                   // forward, grad_input: DepthwiseParts, at the start of the workspace
+    int64_t row_step = 1, col_step = 1;  // rows and columns of the result from one element of a part to its next
+    size_t columns = 0;                  // grad_weight: as of a part
+    size_t zeros = 0;                    // a vector of stored zeros, for pixels outside the image
     size_t weights = 0;          // [part][vector of channels][tap][lane], or grad_weight's sums [chunk][tap][pitch]
     size_t row_table = 0;        // [worker][virtual row of a register block]
     size_t row_table_bytes = 0;  // of one worker
@@ -52,9 +54,11 @@ struct DepthwisePlan {
     bool rolling = false;                 // rows come as they are needed, each in the place of one that is not any more
     bool whole = false;                   // the plane is turned as one row
     int64_t group = 1;                    // rows of each part between two turns
-    int64_t above = 0, below = 0;         // output row i of any part reads rows [i * stride + above, i * stride + below]
-    int64_t left = 0, span = 0;           // virtual columns [left, left + span) of a turned row
-    int64_t width = 0, height = 0;        // of the result
+    int64_t blocks_together = 1;          // blocks of channels of a tile
+    int64_t channel_tiles = 1;
+    int64_t above = 0, below = 0;   // output row i of any part reads rows [i * stride + above, i * stride + below]
+    int64_t left = 0, span = 0;     // virtual columns [left, left + span) of a turned row
+    int64_t width = 0, height = 0;  // of the result
     size_t total(int workers) const { return turned + turned_bytes * static_cast<size_t>(workers); }
 };
 

@@ -29,6 +29,11 @@ struct DepthwiseRow {
     int64_t output_stride;     // between columns
     int64_t output_row;        // between the rows of a register block
     const S* bias;             // of channel 0, or null
+    const S* ahead;            // row to fetch for the block below this, at column 0, channel 0
+    int64_t ahead_row;         // between such rows
+    int64_t ahead_rows;        // their number
+    bool in_order;             // what is fetched ahead may be shared out among blocks as it lies in memory
+    int64_t output_ahead;      // from `output` to where the block below it writes; 0 if there is none
 
     int64_t taps() const { return tap_rows * tap_columns; }
 };
@@ -194,6 +199,7 @@ void depthwise_row(const DepthwiseRow<T, S>& a, int64_t columns, int64_t channel
 #include "cpu/depthwise_forward.inl"
 #include "cpu/depthwise_grad_weight.inl"
 #include "cpu/depthwise_turned.inl"
+#include "cpu/depthwise_turned_gradient.inl"
 
 template <class S>
 constexpr DepthwiseTraits depthwise_traits() {

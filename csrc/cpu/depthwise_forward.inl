@@ -52,13 +52,25 @@ struct DepthwiseForward {
         const int64_t end = smaller(channel + plan.channels, parts[0].a.groups);
         for (int64_t i = first; i < limit; i += kMostRowsTogether)
             for (int64_t part = 0; part < plan.parts; ++part)
-                run(parts[part], n, i, smaller(smaller(i + kMostRowsTogether, limit), parts[part].a.y.out), channel, end,
-                    rows);
+                run(parts[part], n, i, smaller(smaller(i + kMostRowsTogether, limit), parts[part].a.y.out),
+                    smaller(limit, parts[part].a.y.out), channel, end, rows);
     }
 
 private:
-    // Rows [i, limit) of a part.
-    void run(const DepthwisePart& part, int64_t n, int64_t i, int64_t limit, int64_t channel, int64_t end,
+    // What the rows after [i, i + count) of a part read and write, if they are before `last`: source rows that the first of
+    // them has and the others have not.
+    void fetch_ahead(const Correlation& a, const S* image, int64_t i, int64_t count, int64_t last,
+                     DepthwiseRow<T, S>* row) const {
+        const int64_t next = i + count;
+        row->in_order = plan.in_order;
+        row->output_ahead = next < last ? (next - i) * a.output.stride[2] : 0;
+        const int64_t from = (i + count - 1) * a.y.stride + (a.y.taps - 1) * a.y.dilation + a.y.offset + 1;
+        row->ahead = image + from * a.input.stride[2], row->ahead_row = a.input.stride[2];
+        row->ahead_rows = next < last ? smaller(smaller(count * a.y.stride, 2), a.y.size - from) : 0;
+    }
+
+    // Rows [i, limit) of a part, of which the tile has more up to `last`.
+    void run(const DepthwisePart& part, int64_t n, int64_t i, int64_t limit, int64_t last, int64_t channel, int64_t end,
              const S** rows) const {
         const Correlation& a = part.a;
         DepthwiseRow<T, S> row = depthwise_part_row<T, S>(plan, part, memory, rows);
@@ -75,6 +87,7 @@ private:
                 rows[t] = source == kOutside ? nullptr : image + source * a.input.stride[2];
             }
             row.output = static_cast<S*>(a.output.data) + n * a.output.stride[0] + i * a.output.stride[2];
+            fetch_ahead(a, image, i, count, last, &row);
             if (!together)
                 depthwise_channels(row, a.x.out, channel, end);
             else
@@ -152,13 +165,13 @@ void run_depthwise_forward(const Call& call, const DepthwiseTraits& traits, char
                           reinterpret_cast<int64_t*>(memory + parts[i].columns));
     Vec<T>::zero().store(reinterpret_cast<T*>(memory + plan.zeros));
     executor.for_each(plan.pieces, DepthwisePack<T, S>{parts, plan, reinterpret_cast<T*>(memory + plan.weights)});
-    const int64_t tiles = parts[0].a.n * plan.row_blocks * plan.channel_blocks;
+    const int64_t strips = parts[0].a.n * plan.row_blocks;
     if (!turned) {
-        executor.for_each(tiles, DepthwiseForward<T, S>{parts, plan, memory});
+        executor.for_each(strips * plan.channel_blocks, DepthwiseForward<T, S>{parts, plan, memory});
         return;
     }
     const View& result = call.pass == Pass::forward ? call.tensors.output : call.tensors.input;
     const DepthwiseTurned<T, S> body{parts, plan, result, memory};
     body.find_places();
-    executor.for_each(tiles, body);
+    executor.for_each(strips * plan.channel_tiles, body);
 }

@@ -4,9 +4,14 @@
 // grad_weight[g, ty, tx] = sum over (n, i, j) of
 //     grad_output[n, g, i, j] * input[n, g, i*sy + ty*dy + oy, j*sx + tx*dx + ox]
 //
-// The vector runs along g. A tile is one chunk of the (n, i) pairs and a block of channels. For each pair and each tap
-// row, TX tap columns by NV vectors of sums stay in registers while j runs along the row; at its end they are added to
-// the chunk's sums [tap][g]. A second pass adds the chunks in order and rounds once. Chunks are a function of the problem.
+// The vector runs along g. A tile is one chunk of the (n, i) pairs and a block of channels. A second pass adds the chunks
+// in order and rounds once. Chunks are a function of the problem.
+//
+// Kernels of three, five and seven dense tap columns are those of depthwise_gradient_window.inl. Of the others, for each
+// pair and each tap row, TX tap columns by NV vectors of sums stay in registers while j runs along the row; at its end they
+// are added to the chunk's sums [tap][g].
+
+#include "cpu/depthwise_gradient_window.inl"
 
 // Tap columns in registers at once.
 constexpr int kDepthwiseTaps = 7;
@@ -102,12 +107,13 @@ struct DepthwiseGradient {
 
     T* sums(int64_t chunk) const { return reinterpret_cast<T*>(memory + plan.weights) + chunk * a.taps() * plan.pitch; }
 
-    void operator()(int64_t tile, int) const {
+    void operator()(int64_t tile, int worker) const {
         const int64_t channel = tile % plan.channel_blocks * plan.channels, chunk = tile / plan.channel_blocks;
         const int64_t limit = channel + plan.channels < a.groups ? channel + plan.channels : a.groups;
         const int64_t padded = (limit + W - 1) / W * W;
         for (int64_t tap = 0; tap < a.taps(); ++tap)
             for (int64_t g = channel; g < padded; g += W) Vec<T>::zero().store(sums(chunk) + tap * plan.pitch + g);
+        if (gradient_fits(a.x)) return run_windows(chunk, channel, limit, worker);
         DepthwiseGradientRow<T, S> row = {};
         row.columns = reinterpret_cast<const int64_t*>(memory + plan.columns);
         row.stride = a.x.stride, row.dilation = a.x.dilation, row.offset = a.x.offset;
@@ -131,6 +137,34 @@ struct DepthwiseGradient {
     }
 
 private:
+    void run_windows(int64_t chunk, int64_t channel, int64_t limit, int worker) const {
+        const S** rows =
+            reinterpret_cast<const S**>(memory + plan.row_table + plan.row_table_bytes * static_cast<size_t>(worker));
+        DepthwiseGradientRows<T, S> window = {};
+        window.rows = rows, window.zeros = reinterpret_cast<const S*>(memory + plan.zeros);
+        window.columns = reinterpret_cast<const int64_t*>(memory + plan.columns);
+        window.tap_rows = a.y.taps, window.width = a.x.out;
+        window.offset = a.x.offset, window.element = a.input.stride[3], window.source_row = a.input.stride[2];
+        window.gradient_row = a.grad_output.stride[2], window.gradient_stride = a.grad_output.stride[3];
+        window.sums = sums(chunk), window.pitch = plan.pitch;
+        columns_inside(a.x, &window.inside, &window.outside);
+        const int64_t pairs = a.n * a.y.out, end = pairs * (chunk + 1) / plan.chunks;
+        for (int64_t pair = pairs * chunk / plan.chunks; pair < end; pair += window.count) {
+            const int64_t n = pair / a.y.out, i = pair % a.y.out;
+            window.count = smaller(smaller(plan.run, a.y.out - i), end - pair);
+            const S* image = static_cast<const S*>(a.input.data) + n * a.input.stride[0];
+            for (int64_t t = 0; t < window.count * a.y.taps; ++t) {
+                const int64_t source = a.y.at(t % a.y.taps, i + t / a.y.taps);
+                rows[t] = source == kOutside ? nullptr : image + source * a.input.stride[2];
+            }
+            window.gradient = static_cast<const S*>(a.grad_output.data) + a.grad_output.offset(n, 0, i, 0);
+            const bool more = pair + window.count < end && i + window.count < a.y.out;
+            window.gradient_ahead = more ? window.count * a.grad_output.stride[2] : 0;
+            window.source_ahead = (window.count * a.y.stride + (a.y.taps - 1) * a.y.dilation) * a.input.stride[2];
+            gradient_rows(window, a.x, channel, limit);
+        }
+    }
+
     void run_channels(const DepthwiseGradientRow<T, S>& row, int64_t channel, int64_t limit) const {
         for (; channel + NV * W <= limit; channel += NV * W)
             depthwise_gradient_row<NV, false>(row, a.x.taps, channel, W);
@@ -175,6 +209,7 @@ void run_depthwise_gradient(const Call& call, const DepthwiseTraits& traits, cha
     const bool turned = plan.turned_bytes > 0;
     depthwise_columns(a.x, turned ? plan.channels : a.input.stride[3],
                       reinterpret_cast<int64_t*>(memory + plan.columns));
+    Vec<T>::zero().store(reinterpret_cast<T*>(memory + plan.zeros));
     const DepthwiseGradient<T, S> body{a, plan, memory};
     if (turned)
         executor.for_each(plan.chunks * plan.channel_blocks, DepthwiseTurnedGradient<T, S>{a, plan, memory});

@@ -28,10 +28,10 @@ PYCONV_INLINE RowRange source_rows(const Axis& y, int64_t first, int64_t limit) 
 
 // to[virtual column][channels] of one row: `count` channels of `from`, the others of the last vector zero. Virtual columns
 // are the padded image's that taps read: with the padding in place no column is at an edge. With `image` false only the
-// padding is written.
+// padding is written. What is `ahead` elements on is fetched.
 template <class T, class S>
 void turn_row(const View& view, const S* from, const Axis& x, int64_t left, int64_t span, int64_t count,
-              int64_t channels, bool image, T* to) {
+              int64_t channels, bool image, T* to, int64_t ahead) {
     const int64_t begin = smaller(span, larger(0, -left)), end = larger(begin, smaller(span, x.size - left));
     for (int64_t u = 0; u < span; ++u) {
         if (u == begin) u = end;
@@ -45,7 +45,7 @@ void turn_row(const View& view, const S* from, const Axis& x, int64_t left, int6
     }
     if (begin < end && image)
         turn_pixels<T>(from + (begin + left) * view.stride[3], view.stride[1], view.stride[3], end - begin, count,
-                       to + begin * channels, channels);
+                       to + begin * channels, channels, ahead);
 }
 
 template <class T, class S>
@@ -69,66 +69,74 @@ struct DepthwiseTurned {
             }
     }
 
+    // Several blocks of channels of small planes, so that one can fetch the next.
     void operator()(int64_t tile, int worker) const {
+        const int64_t strip = tile / plan.channel_tiles, first = tile % plan.channel_tiles * plan.blocks_together;
+        const int64_t limit = smaller(first + plan.blocks_together, plan.channel_blocks);
+        for (int64_t block = first; block < limit; ++block) run_block(strip, block, block + 1 < limit, worker);
+    }
+
+private:
+    void run_block(int64_t strip, int64_t block, bool more, int worker) const {
         const Correlation& a = parts[0].a;
         const T** taps =
             reinterpret_cast<const T**>(memory + plan.row_table + plan.row_table_bytes * static_cast<size_t>(worker));
         T* source = reinterpret_cast<T*>(memory + plan.turned + plan.turned_bytes * static_cast<size_t>(worker));
         T* lines = source + plan.ring * plan.span * plan.channels;
-        const int64_t channel = tile % plan.channel_blocks * plan.channels, strip = tile / plan.channel_blocks;
-        const int64_t count = smaller(plan.channels, a.groups - channel);
+        const int64_t channel = block * plan.channels, count = smaller(plan.channels, a.groups - channel);
         const int64_t n = strip / plan.row_blocks, first = strip % plan.row_blocks * plan.rows;
         const int64_t limit = smaller(first + plan.rows, a.y.out);
         const S* image = static_cast<const S*>(a.input.data) + n * a.input.stride[0] + channel * a.input.stride[1];
+        // Fetched ahead: the next rows, or the same of the next block of channels.
+        const bool next_rows = plan.blocks_together == 1, next_block = !next_rows && more;
+        const int64_t ahead = next_block ? plan.channels * a.input.stride[1] : 0;
         int64_t ready = 0;  // rows before it are turned, where they are needed
         if (plan.whole) {
-            turn_whole(image, count, source);
+            turn_whole(image, count, source, ahead);
             ready = a.y.size;
         } else if (!plan.rolling) {
             const RowRange range = source_rows(a.y, first, limit);
-            turn_rows(image, range.first, range.limit, count, source);
+            turn_rows(image, range.first, range.limit, count, source, ahead);
             ready = a.y.size;
         }
         for (int64_t i = first; i < limit; i += plan.group) {
-            const int64_t end = smaller(i + plan.group, limit);
+            const int64_t end = smaller(i + plan.group, limit), rows = (end - i) * a.y.stride;
             const int64_t below = smaller(a.y.size, (end - 1) * a.y.stride + plan.below + 1);
             if (below > ready) {
-                turn_rows(image, larger(ready, i * a.y.stride + plan.above), below, count, source);
+                const bool inside = next_rows && below + rows <= a.y.size;
+                turn_rows(image, larger(ready, i * a.y.stride + plan.above), below, count, source,
+                          inside ? rows * a.input.stride[2] : ahead);
                 ready = below;
             }
             for (int64_t part = 0; part < plan.parts; ++part)
                 run(parts[part], i, smaller(end, parts[part].a.y.out), channel, count, source, lines, taps);
-            store_lines(lines, n, i * plan.row_step, smaller(end * plan.row_step, plan.height), channel, count);
+            int64_t ahead_back = next_block ? plan.channels * result.stride[1] : 0;
+            if (next_rows && end < limit) ahead_back = (end - i) * plan.row_step * result.stride[2];
+            store_lines(lines, n, i * plan.row_step, smaller(end * plan.row_step, plan.height), channel, count,
+                        ahead_back);
         }
     }
 
-private:
     T* slot(T* source, int64_t row) const { return source + row % plan.ring * plan.span * plan.channels; }
 
-    void turn_rows(const S* image, int64_t first, int64_t limit, int64_t count, T* source) const {
+    void turn_rows(const S* image, int64_t first, int64_t limit, int64_t count, T* source, int64_t ahead) const {
         const Correlation& a = parts[0].a;
         for (int64_t row = first < 0 ? 0 : first; row < limit; ++row)
             turn_row(a.input, image + row * a.input.stride[2], a.x, plan.left, plan.span, count, plan.channels, true,
-                     slot(source, row));
+                     slot(source, row), ahead);
     }
 
     // Rows too short for a vector: the plane as one row, whose pixels are put in place as they are turned.
-    void turn_whole(const S* image, int64_t count, T* source) const {
+    void turn_whole(const S* image, int64_t count, T* source, int64_t ahead) const {
         const Correlation& a = parts[0].a;
         for (int64_t row = 0; row < a.y.size; ++row)
-            turn_row(a.input, image, a.x, plan.left, plan.span, count, plan.channels, false, slot(source, row));
+            turn_row(a.input, image, a.x, plan.left, plan.span, count, plan.channels, false, slot(source, row), 0);
         const int64_t* place = reinterpret_cast<const int64_t*>(memory + plan.places);
         const int64_t pixels = a.y.size * a.x.size;
         for (int64_t m = 0; m < pixels; m += W) {
             const int here = static_cast<int>(smaller(W, pixels - m));
             Vec<T> square[W];
-            if (here == W && count == W) {
-#pragma GCC unroll 16
-                for (int i = 0; i < W; ++i) square[i] = Vec<T>::load(image + i * a.input.stride[1] + m);
-            } else {
-                for (int i = 0; i < W; ++i)
-                    square[i] = i < count ? Vec<T>::load_first(image + i * a.input.stride[1] + m, here) : Vec<T>::zero();
-            }
+            load_square(square, image + m, a.input.stride[1], static_cast<int>(count), here, ahead);
             transpose(square);
 #pragma GCC unroll 16
             for (int i = 0; i < W; ++i)
@@ -164,76 +172,15 @@ private:
     }
 
     // Rows [first, limit) of the result.
-    void store_lines(const T* lines, int64_t n, int64_t first, int64_t limit, int64_t channel, int64_t count) const {
+    void store_lines(const T* lines, int64_t n, int64_t first, int64_t limit, int64_t channel, int64_t count,
+                     int64_t ahead) const {
         const S* bias = parts[0].a.bias ? static_cast<const S*>(parts[0].a.bias) + channel : nullptr;
         S* to = static_cast<S*>(result.data) + result.offset(n, channel, first, 0);
         const bool dense = result.stride[2] == plan.width * result.stride[3];
         const int64_t length = dense ? (limit - first) * plan.width : plan.width;
         for (int64_t i = first; i < limit; i += dense ? limit - first : 1) {
-            turn_back(lines, length, plan.channels, result, to, bias, count);
+            turn_back(lines, length, plan.channels, result, to, bias, count, ahead);
             lines += length * plan.channels, to += result.stride[2];
         }
-    }
-};
-
-// grad_weight: rows of both images are turned as the pairs (n, i) of a chunk come to them.
-template <class T, class S>
-struct DepthwiseTurnedGradient {
-    static constexpr int W = Vec<T>::width;
-
-    const WeightGradient& a;
-    const DepthwisePlan& plan;
-    char* memory;
-
-    T* sums(int64_t chunk) const { return reinterpret_cast<T*>(memory + plan.weights) + chunk * a.taps() * plan.pitch; }
-
-    void operator()(int64_t tile, int worker) const {
-        T* source = reinterpret_cast<T*>(memory + plan.turned + plan.turned_bytes * static_cast<size_t>(worker));
-        T* gradient = source + plan.ring * plan.span * plan.channels;
-        const int64_t channel = tile % plan.channel_blocks * plan.channels, chunk = tile / plan.channel_blocks;
-        const int64_t count = smaller(plan.channels, a.groups - channel);
-        for (int64_t tap = 0; tap < a.taps(); ++tap)
-            for (int64_t g = channel; g < channel + round_up(count, W); g += W)
-                Vec<T>::zero().store(sums(chunk) + tap * plan.pitch + g);
-        const int64_t pairs = a.n * a.y.out, end = pairs * (chunk + 1) / plan.chunks;
-        for (int64_t pair = pairs * chunk / plan.chunks; pair < end;) {
-            const int64_t n = pair / a.y.out, first = pair % a.y.out;
-            const int64_t limit = smaller(smaller(first + plan.rows, a.y.out), first + end - pair);
-            const RowRange rows = source_rows(a.y, first, limit);
-            const S* image = static_cast<const S*>(a.input.data) + a.input.offset(n, channel, 0, 0);
-            for (int64_t row = rows.first; row < rows.limit; ++row)
-                turn_row(a.input, image + row * a.input.stride[2], a.x, a.x.offset, plan.span, count, plan.channels,
-                         true, source + (row - rows.first) * plan.span * plan.channels);
-            for (int64_t i = first; i < limit; ++i)
-                turn_pixels<T>(static_cast<const S*>(a.grad_output.data) + a.grad_output.offset(n, channel, i, 0),
-                               a.grad_output.stride[1], a.grad_output.stride[3], a.x.out, count,
-                               gradient + (i - first) * a.x.out * plan.channels, plan.channels);
-            add_rows(source - rows.first * plan.span * plan.channels, gradient - first * a.x.out * plan.channels,
-                     RowRange{first, limit}, count, sums(chunk) + channel);
-            pair += limit - first;
-        }
-    }
-
-private:
-    void add_rows(const T* source, const T* gradient, const RowRange& rows, int64_t count, T* sums) const {
-        DepthwiseGradientRow<T, T> row = {};
-        row.columns = reinterpret_cast<const int64_t*>(memory + plan.columns);
-        row.stride = a.x.stride, row.dilation = a.x.dilation;
-        row.element = row.gradient_stride = plan.channels;
-        row.count = a.x.out, row.pitch = plan.pitch;
-        for (int64_t i = rows.first; i < rows.limit; ++i)
-            for (int64_t ty = 0; ty < a.y.taps; ++ty) {
-                const int64_t at = a.y.at(ty, i);
-                row.gradient = gradient + i * a.x.out * plan.channels;
-                row.blank = at == kOutside;
-                row.outside = row.blank ? 0 : a.x.out;
-                row.source = row.blank ? gradient : source + at * plan.span * plan.channels;
-                row.sums = sums + ty * a.x.taps * plan.pitch;
-                constexpr int NV = PYCONV_DEPTHWISE_VECTORS;
-                int64_t c = 0;
-                for (; c + NV * W <= round_up(count, W); c += NV * W)
-                    depthwise_gradient_row<NV, false>(row, a.x.taps, c, W);
-                for (; c < count; c += W) depthwise_gradient_row<1, false>(row, a.x.taps, c, W);
-            }
     }
 };

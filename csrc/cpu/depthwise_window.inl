@@ -12,8 +12,8 @@
 
 // Output rows [First, Last) of the block and virtual row `row` (null if outside); weights are those of row First.
 template <int First, int Last, int TX, int SX, bool Edge, bool Tail, class T, class S, int RY>
-PYCONV_INLINE void window_taps(Vec<T> (&sum)[RY][kDepthwisePixels], const DepthwiseRow<T, S>& a, const S* row, int64_t j,
-                               int64_t channel, const T* weights, int count) {
+PYCONV_INLINE void window_taps(Vec<T> (&sum)[RY][kDepthwisePixels], const DepthwiseRow<T, S>& a, const S* row,
+                               int64_t j, int64_t channel, const T* weights, int count) {
     constexpr int W = Vec<T>::width, PX = kDepthwisePixels;
     Vec<T> w[Last - First][TX];
 #pragma GCC unroll 2
@@ -39,6 +39,29 @@ PYCONV_INLINE void window_taps(Vec<T> (&sum)[RY][kDepthwisePixels], const Depthw
     }
 }
 
+// Fetches what the block below this one reads and writes: lines that lie a row apart are more than the machine follows by
+// itself.
+template <int RY, int SX, class T, class S>
+PYCONV_INLINE void fetch_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel) {
+    constexpr int PX = kDepthwisePixels;
+    // The columns of all channels are one run of memory: where all have a block, each fetches its share as it lies.
+    const int64_t from = a.in_order ? channel * PX * SX : channel, step = a.in_order ? Vec<T>::width : a.element;
+    for (int64_t i = 0; i < a.ahead_rows; ++i) {
+        const S* source = a.ahead + i * a.ahead_row + j * SX * a.element + from;
+#pragma GCC unroll 16
+        for (int p = 0; p < PX * SX; ++p) __builtin_prefetch(source + p * step);
+    }
+    if (a.output_ahead == 0) return;
+    const bool in_order = a.in_order && a.output_stride == a.element;
+    const int64_t to = in_order ? channel * PX : channel, between = in_order ? Vec<T>::width : a.output_stride;
+#pragma GCC unroll 2
+    for (int i = 0; i < RY; ++i) {
+        const S* output = a.output + a.output_ahead + i * a.output_row + j * a.output_stride + to;
+#pragma GCC unroll 8
+        for (int p = 0; p < PX; ++p) __builtin_prefetch(output + p * between, 1);
+    }
+}
+
 // Columns [j, j + kDepthwisePixels) of RY rows; `count` channels from `channel` on when Tail.
 template <int RY, int TX, int SX, bool Edge, bool Tail, class T, class S>
 void window_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int count) {
@@ -48,6 +71,7 @@ void window_block(const DepthwiseRow<T, S>& a, int64_t j, int64_t channel, int c
     for (int i = 0; i < RY; ++i)
 #pragma GCC unroll 8
         for (int p = 0; p < PX; ++p) sum[i][p] = Vec<T>::zero();
+    fetch_block<RY, SX>(a, j, channel);
     const T* weights = a.weights + channel * a.tap_rows * TX;
     int64_t t = 0;
     if (RY > 1) window_taps<0, 1, TX, SX, Edge, Tail>(sum, a, a.rows[t++], j, channel, weights, count);
