@@ -221,8 +221,8 @@ double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     const Problem& a = call.problem;
     // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
     // taps do not reach, with the idle lanes of the last vector of channels; and memory.
-    constexpr double kRate[] = {10, 32, 50}, kWindowRate[] = {10, 40, 58};
-    constexpr double kCall = 3000, kTurn[] = {1.0, 0.25, 0.13};
+    constexpr double kRate[] = {10, 32, 50}, kWindowRate[] = {10, 45, 58};
+    constexpr double kCall = 3000, kTurn[] = {1.0, 0.18, 0.13};
     const double taps = static_cast<double>(a.r * a.s);
     const double lanes = static_cast<double>(round_up(a.groups, traits.width)) / static_cast<double>(a.groups);
     const bool window = a.s <= 7 && a.dilation_w == 1 && a.stride_w <= 2;

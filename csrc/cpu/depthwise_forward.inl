@@ -78,7 +78,7 @@ private:
         row.output_stride = a.output.stride[3], row.output_row = a.output.stride[2];
         row.bias = static_cast<const S*>(a.bias);
         columns_inside(a.x, &row.inside, &row.outside);
-        const int64_t together = window_rows(a.y, a.x);
+        const int64_t together = window_rows<T, S>(a.y, a.x);
         const S* image = static_cast<const S*>(a.input.data) + n * a.input.stride[0];
         while (i < limit) {
             const int64_t count = together > 1 && i + together <= limit ? together : 1;

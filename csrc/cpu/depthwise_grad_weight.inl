@@ -113,7 +113,7 @@ struct DepthwiseGradient {
         const int64_t padded = (limit + W - 1) / W * W;
         for (int64_t tap = 0; tap < a.taps(); ++tap)
             for (int64_t g = channel; g < padded; g += W) Vec<T>::zero().store(sums(chunk) + tap * plan.pitch + g);
-        if (gradient_fits(a.x)) return run_windows(chunk, channel, limit, worker);
+        if (gradient_fits<T, S>(a.x)) return run_windows(chunk, channel, limit, worker);
         DepthwiseGradientRow<T, S> row = {};
         row.columns = reinterpret_cast<const int64_t*>(memory + plan.columns);
         row.stride = a.x.stride, row.dilation = a.x.dilation, row.offset = a.x.offset;

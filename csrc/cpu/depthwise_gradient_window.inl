@@ -122,20 +122,22 @@ void gradient_channels(const DepthwiseGradientRows<T, S>& a, int64_t channel, in
     if (channel < limit) gradient_taps<TX, SX, true>(a, channel, static_cast<int>(limit - channel));
 }
 
+template <class T, class S>
 PYCONV_INLINE bool gradient_fits(const Axis& x) {
-    return x.dilation == 1 && (x.stride == 1 || x.stride == 2) && (x.taps == 3 || x.taps == 5 || x.taps == 7);
+    return kWindows<T, S> && x.dilation == 1 && (x.stride == 1 || x.stride == 2) &&
+           (x.taps == 3 || x.taps == 5 || x.taps == 7);
 }
 
 template <class T, class S>
 void gradient_rows(const DepthwiseGradientRows<T, S>& a, const Axis& x, int64_t channel, int64_t limit) {
-    if (x.stride == 1) switch (x.taps) {
-            case 3: return gradient_channels<3, 1>(a, channel, limit);
-            case 5: return gradient_channels<5, 1>(a, channel, limit);
-            default: return gradient_channels<7, 1>(a, channel, limit);
+    if constexpr (kWindows<T, S>) {
+        switch (x.taps * 2 + (x.stride == 2 ? 1 : 0)) {
+            case 3 * 2: gradient_channels<3, 1>(a, channel, limit); break;
+            case 5 * 2: gradient_channels<5, 1>(a, channel, limit); break;
+            case 7 * 2: gradient_channels<7, 1>(a, channel, limit); break;
+            case 3 * 2 + 1: gradient_channels<3, 2>(a, channel, limit); break;
+            case 5 * 2 + 1: gradient_channels<5, 2>(a, channel, limit); break;
+            default: gradient_channels<7, 2>(a, channel, limit); break;
         }
-    switch (x.taps) {
-        case 3: return gradient_channels<3, 2>(a, channel, limit);
-        case 5: return gradient_channels<5, 2>(a, channel, limit);
-        default: return gradient_channels<7, 2>(a, channel, limit);
     }
 }

@@ -154,7 +154,7 @@ private:
         row.outside = a.x.out;
         row.output_stride = plan.col_step * plan.channels;
         row.output_row = plan.row_step * plan.width * plan.channels;
-        const int64_t together = window_rows(a.y, a.x), vectors = round_up(count, W);
+        const int64_t together = window_rows<T, T>(a.y, a.x), vectors = round_up(count, W);
         row.output = lines + (part.row * plan.width + part.column) * plan.channels;
         while (i < limit) {
             const int64_t rows = together > 1 && i + together <= limit ? together : 1;

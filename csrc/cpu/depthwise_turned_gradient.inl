@@ -39,7 +39,7 @@ struct DepthwiseTurnedGradient {
                 turn_pixels<T>(static_cast<const S*>(a.grad_output.data) + a.grad_output.offset(n, channel, i, 0),
                                a.grad_output.stride[1], a.grad_output.stride[3], together * a.x.out, count,
                                gradient + (i - first) * a.x.out * plan.channels, plan.channels);
-            if (gradient_fits(a.x))
+            if (gradient_fits<T, T>(a.x))
                 add_windows(source - rows.first * plan.span * plan.channels, gradient, RowRange{first, limit}, count,
                             sums(chunk) + channel, worker);
             else

@@ -109,8 +109,15 @@ void window_strip(const DepthwiseRow<T, S>& a, int64_t columns, int64_t channel,
     }
 }
 
+// Whether there are register blocks at all. Where narrow types are loaded a lane at a time, as in the compiler's own
+// vectors, they would be slow and take minutes to compile.
+template <class T, class S>
+constexpr bool kWindows = sizeof(S) == sizeof(T) || sizeof(Vec<T>) > 16;
+
 // Output rows of a register block that serves this kernel; 0 if none does.
+template <class T, class S>
 PYCONV_INLINE int64_t window_rows(const Axis& y, const Axis& x) {
+    if (!kWindows<T, S>) return 0;
     if (x.out < kDepthwisePixels || x.dilation != 1 || x.taps < 1 || x.taps > 7 || x.taps == 6) return 0;
     if (x.stride == 2) return x.taps == 3 || x.taps == 5 || x.taps == 7;
     if (x.stride != 1) return 0;
@@ -120,28 +127,21 @@ PYCONV_INLINE int64_t window_rows(const Axis& y, const Axis& x) {
 
 template <class T, class S>
 void window_strips(const DepthwiseRow<T, S>& a, int64_t rows, int64_t columns, int64_t channel, int64_t limit) {
-    if (a.stride == 2) {
-        switch (a.tap_columns) {
-            case 3: window_strip<1, 3, 2>(a, columns, channel, limit); break;
-            case 5: window_strip<1, 5, 2>(a, columns, channel, limit); break;
-            default: window_strip<1, 7, 2>(a, columns, channel, limit); break;
+    if constexpr (kWindows<T, S>) {
+        constexpr int RY = PYCONV_DEPTHWISE_ROWS;
+        switch (a.tap_columns * 4 + (a.stride == 2 ? 2 : 0) + (rows > 1 ? 1 : 0)) {
+            case 3 * 4 + 2: window_strip<1, 3, 2>(a, columns, channel, limit); break;
+            case 5 * 4 + 2: window_strip<1, 5, 2>(a, columns, channel, limit); break;
+            case 7 * 4 + 2: window_strip<1, 7, 2>(a, columns, channel, limit); break;
+            case 3 * 4 + 1: window_strip<RY, 3, 1>(a, columns, channel, limit); break;
+            case 5 * 4 + 1: window_strip<RY, 5, 1>(a, columns, channel, limit); break;
+            case 7 * 4 + 1: window_strip<RY, 7, 1>(a, columns, channel, limit); break;
+            case 1 * 4: window_strip<1, 1, 1>(a, columns, channel, limit); break;
+            case 2 * 4: window_strip<1, 2, 1>(a, columns, channel, limit); break;
+            case 3 * 4: window_strip<1, 3, 1>(a, columns, channel, limit); break;
+            case 4 * 4: window_strip<1, 4, 1>(a, columns, channel, limit); break;
+            case 5 * 4: window_strip<1, 5, 1>(a, columns, channel, limit); break;
+            default: window_strip<1, 7, 1>(a, columns, channel, limit); break;
         }
-        return;
-    }
-    if (rows > 1) {
-        switch (a.tap_columns) {
-            case 3: window_strip<PYCONV_DEPTHWISE_ROWS, 3, 1>(a, columns, channel, limit); break;
-            case 5: window_strip<PYCONV_DEPTHWISE_ROWS, 5, 1>(a, columns, channel, limit); break;
-            default: window_strip<PYCONV_DEPTHWISE_ROWS, 7, 1>(a, columns, channel, limit); break;
-        }
-        return;
-    }
-    switch (a.tap_columns) {
-        case 1: window_strip<1, 1, 1>(a, columns, channel, limit); break;
-        case 2: window_strip<1, 2, 1>(a, columns, channel, limit); break;
-        case 3: window_strip<1, 3, 1>(a, columns, channel, limit); break;
-        case 4: window_strip<1, 4, 1>(a, columns, channel, limit); break;
-        case 5: window_strip<1, 5, 1>(a, columns, channel, limit); break;
-        default: window_strip<1, 7, 1>(a, columns, channel, limit); break;
     }
 }
