@@ -5,6 +5,7 @@
 
 #include "cpu/direct.h"
 #include "cpu/direct_row.h"
+#include "cpu/direct_weight_rows.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -20,6 +21,9 @@
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
 #include "cpu/direct.inl"
+#include "cpu/direct_weight_rows.inl"
+#include "cpu/direct_weight_tile.inl"
+#include "cpu/direct_weight_pack.inl"
 #include "cpu/direct_weight.inl"
 #include "cpu/simd/isa_end.h"
 

@@ -5,6 +5,7 @@
 
 #include "cpu/direct.h"
 #include "cpu/direct_row.h"
+#include "cpu/direct_weight_rows.h"
 
 #define PYCONV_ISA portable
 #include "cpu/simd/isa_begin.h"
@@ -16,6 +17,9 @@
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
 #include "cpu/direct.inl"
+#include "cpu/direct_weight_rows.inl"
+#include "cpu/direct_weight_tile.inl"
+#include "cpu/direct_weight_pack.inl"
 #include "cpu/direct_weight.inl"
 #include "cpu/simd/isa_end.h"
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cpu/direct_weight_rows.h"
 #include "cpu/model.h"
 
 namespace pyconv {
@@ -16,7 +17,9 @@ constexpr int64_t kSumBytes = 640 << 10;      // of a tile
 constexpr int64_t kColumns = 576;             // of a tile's matrix, about
 constexpr int64_t kFilters = 126;             // likewise; whole panels of 14 and of 6
 constexpr int64_t kChunkBytes = 512 << 10;    // of a chunk's images, where groups share cache lines
-constexpr int64_t kTiles = 32;                // wanted at least
+constexpr int64_t kTiles = 32;                // wanted at least, if chunks are not too short for it
+constexpr int64_t kFewTiles = 8;              // wanted at least
+constexpr int64_t kChunkPixels = 1024;        // of a chunk at least, unless tiles are few
 constexpr int64_t kPartialBytes = 16 << 20;   // of the chunks' sums, unless one chunk's are more
 constexpr int64_t kScratchBytes = 256 << 20;  // beyond which a call is refused
 
@@ -37,10 +40,10 @@ double steps(int64_t run, int64_t filters, bool filters_are_columns, const Direc
     return result * static_cast<double>(panels);
 }
 
-void cut_units(WeightShape* shape, int64_t size) {
+void cut_units(WeightShape* shape, int64_t quantum, int64_t size) {
     const WeightGradient& a = shape->a;
     shape->images = 1;
-    shape->columns = even_block(a.x.out, 1, kUnitPixels);
+    shape->columns = even_block(a.x.out, a.x.out > kUnitPixels ? quantum : 1, kUnitPixels);
     const auto bytes = [&](int64_t rows) {
         return shape->band_rows(rows) * shape->band_columns(shape->columns) * shape->channel_block * size;
     };
@@ -57,7 +60,52 @@ void cut_units(WeightShape* shape, int64_t size) {
     shape->column_units = ceil_div(a.x.out, shape->columns);
 }
 
+// The last element of a tensor in memory, or -1 where a stride is not positive and this file will not say.
+int64_t last_element(const View& view, int64_t a, int64_t b, int64_t c, int64_t d) {
+    const int64_t sizes[] = {a, b, c, d};
+    int64_t last = 0;
+    for (int i = 0; i < 4; ++i) {
+        if (sizes[i] > 1 && view.stride[i] <= 0) return -1;
+        last += (sizes[i] - 1) * (sizes[i] > 1 ? view.stride[i] : 0);
+    }
+    return last;
+}
+
+bool reads_inside(const Axis& axis) {
+    return axis.offset >= 0 && axis.virtual_position(axis.taps - 1, axis.out - 1) < axis.size;
+}
+
+void find_in_place(WeightShape* shape) {
+    const WeightGradient& a = shape->a;
+    const View &out = a.grad_output, &in = a.input;
+    shape->last_gradient = last_element(out, a.n, a.groups * a.filters, a.y.out, a.x.out);
+    shape->last_source = last_element(in, a.n, a.groups * a.channels, a.y.size, a.x.size);
+    // Pixels of a unit follow each other at one distance.
+    shape->filters_in_place = (out.stride[1] == 1 || a.filters == 1) && shape->last_gradient >= 0 &&
+                              (shape->rows == 1 || out.stride[2] == a.x.out * out.stride[3]) &&
+                              (shape->images == 1 || out.stride[0] == a.y.out * out.stride[2]);
+    const bool runs =
+        a.channels == 1 || in.stride[1] == 1;  // channels are consecutive, and taps where a run has several
+    const bool taps = !shape->merged || a.x.taps == 1 || in.stride[3] == shape->channel_block;
+    const int64_t span = (shape->images - 1) * in.stride[0] + shape->rows * a.y.stride * in.stride[2] +
+                         shape->columns * a.x.stride * in.stride[3];
+    shape->source_in_place =
+        runs && taps && shape->last_source >= 0 && reads_inside(a.y) && reads_inside(a.x) && span < INT32_MAX;
+}
+
 }  // namespace
+
+// The planes of a 1x1 kernel are rows: whole squares of them are turned, and table and units know no edges.
+WeightGradient merge_axes(const WeightGradient& whole) {
+    WeightGradient a = whole;
+    if (a.taps() != 1 || a.y.stride != 1 || a.x.stride != 1 || a.y.offset != 0 || a.x.offset != 0) return a;
+    if (a.y.out != a.y.size || a.x.out != a.x.size) return a;
+    if (a.input.stride[2] != a.x.size * a.input.stride[3]) return a;
+    if (a.grad_output.stride[2] != a.x.size * a.grad_output.stride[3]) return a;
+    a.x.size = a.x.out = a.y.out * a.x.out;
+    a.y.size = a.y.out = 1;
+    return a;
+}
 
 int64_t WeightShape::filter_panel(int64_t filters, const DirectTraits& traits) const {
     return filters_are_columns ? traits.columns() : ceil_div(filters, ceil_div(filters, traits.rows));
@@ -78,9 +126,10 @@ int64_t WeightShape::slots(const DirectTraits& traits) const {
     return runs() * ceil_div(run, along) * ceil_div(filter_block, across);
 }
 
-WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits) {
+WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits) {
     WeightShape shape;
-    shape.a = a;
+    shape.a = merge_axes(whole);
+    const WeightGradient& a = shape.a;
     shape.merged = a.x.taps == 1 || a.x.dilation == 1;
     shape.step_y = a.y.taps == 1 ? 1 : a.y.stride;
     shape.step_x = a.x.taps == 1 ? 1 : a.x.stride;
@@ -93,8 +142,12 @@ WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits) {
     const int64_t matrix_columns = std::max<int64_t>(1, run * (shape.merged ? a.y.taps : a.taps()));
     const int64_t filters = std::max(kFilters, std::min(2 * kFilters, kFilters * kColumns / matrix_columns));
     shape.filters_are_columns = false;
-    const double as_rows = steps(run, std::min(a.filters, filters), false, traits);
-    shape.filters_are_columns = steps(run, std::min(a.filters, filters), true, traits) < 0.95 * as_rows;
+    shape.lines = shape.merged ? std::max<int64_t>(1, std::min({kWeightLines, a.y.taps, traits.rows / run})) : 1;
+    const double taps = static_cast<double>(a.y.taps), groups = static_cast<double>(ceil_div(a.y.taps, shape.lines));
+    const double as_rows = taps * steps(run, std::min(a.filters, filters), false, traits);
+    shape.filters_are_columns =
+        groups * steps(shape.lines * run, std::min(a.filters, filters), true, traits) < 0.95 * as_rows;
+    if (!shape.filters_are_columns) shape.lines = 1;
     const int64_t panel = shape.filters_are_columns ? traits.columns() : traits.rows;
     shape.filter_block = even_block(a.filters, panel, std::max(panel, filters));
     shape.filter_blocks = ceil_div(a.filters, shape.filter_block);
@@ -104,10 +157,12 @@ WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits) {
     shape.row_block = std::max<int64_t>(1, std::min(a.y.taps, kSumBytes / std::max<int64_t>(1, row_bytes)));
     shape.row_block = ceil_div(a.y.taps, ceil_div(a.y.taps, shape.row_block));
     shape.row_blocks = ceil_div(a.y.taps, shape.row_block);
-    cut_units(&shape, traits.compute_bytes);
+    cut_units(&shape, traits.width, traits.compute_bytes);
 
     const int64_t tile_bytes = shape.slots(traits) * traits.rows * traits.columns() * traits.compute_bytes;
     int64_t chunks = ceil_div(kTiles, shape.blocks());
+    // A chunk's sums are written and read once more: that has to be little beside making them.
+    chunks = std::min(chunks, std::max(ceil_div(kFewTiles, shape.blocks()), a.pixels() / kChunkPixels));
     // Tiles of one chunk follow each other: groups of side-by-side channels read the same cache lines.
     const int64_t image_bytes =
         (a.y.size * a.x.size * a.channels + a.y.out * a.x.out * a.filters) * a.groups * size_of(a.dtype);
@@ -116,6 +171,7 @@ WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits) {
     chunks = std::max<int64_t>(1, std::min(chunks, kPartialBytes / (shape.blocks() * tile_bytes)));
     shape.chunk = ceil_div(shape.units(), std::min(chunks, shape.units()));
     shape.chunks = ceil_div(shape.units(), shape.chunk);
+    find_in_place(&shape);
     return shape;
 }
 
@@ -125,18 +181,21 @@ WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& trait
     };
     WeightScratch scratch;
     scratch.tile = bytes(shape.slots(traits) * traits.rows * traits.columns());
-    scratch.shared = scratch.tile * static_cast<size_t>(shape.blocks() * shape.chunks);
+    scratch.shared = shape.chunks > 1 ? scratch.tile * static_cast<size_t>(shape.blocks() * shape.chunks) : 0;
     scratch.band = aligned_bytes(static_cast<size_t>(shape.unit_pixels()) * sizeof(int32_t));
     const int64_t band =
         shape.images * shape.band_rows(shape.rows) * shape.band_columns(shape.columns) * shape.channel_block;
     scratch.gradient = scratch.band + bytes(band + 8 * traits.width);  // panels read past their run
-    scratch.total =
+    scratch.sums =
         scratch.gradient + bytes(shape.unit_pixels() * shape.filter_panels(traits) * shape.filter_slot(traits));
+    scratch.total = scratch.sums + (shape.chunks > 1 ? 0 : scratch.tile);
     return scratch;
 }
 
-std::string direct_weight_refusal(const Call& call, const DirectTraits& traits) {
-    const WeightShape shape = weight_shape(weight_gradient(call.problem, call.tensors), traits);
+std::string direct_weight_refusal(const Call& call, const DirectTraits& traits, bool may_take_rows) {
+    const WeightGradient gradient = weight_gradient(call.problem, call.tensors);
+    if (may_take_rows && takes_rows(gradient, traits)) return {};  // its tiles are few weights
+    const WeightShape shape = weight_shape(gradient, traits);
     const WeightScratch scratch = weight_scratch(shape, traits);
     const int64_t most = static_cast<int64_t>(std::max(scratch.shared, scratch.total));
     if (most > kScratchBytes)
@@ -145,16 +204,22 @@ std::string direct_weight_refusal(const Call& call, const DirectTraits& traits) 
     return {};
 }
 
-double direct_weight_cost(const Call& call, const DirectTraits& traits) {
+double direct_weight_cost(const Call& call, const DirectTraits& traits, bool may_take_rows) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond; and cycles a micro-kernel call, with its sums in and out.
     constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2}, kSlot = 120, kUnit = 1500;
-    const WeightShape shape = weight_shape(weight_gradient(call.problem, call.tensors), traits);
+    const double rate = kRate[static_cast<int>(traits.isa)];
+    const WeightGradient gradient = weight_gradient(call.problem, call.tensors);
+    if (may_take_rows && takes_rows(gradient, traits)) {
+        const WeightRowsShape shape = weight_rows_shape(gradient, traits);
+        return (weight_rows_cycles(shape, traits) / rate + 3000) * 1e-9 + memory_seconds(call.problem);
+    }
+    const WeightShape shape = weight_shape(gradient, traits);
     const WeightGradient& a = shape.a;
     const double pixels = static_cast<double>(a.pixels()), units = static_cast<double>(shape.units());
     const double blocks = static_cast<double>(shape.blocks());
     const int64_t run = shape.run_length(shape.channel_block);
-    const double each =
-        static_cast<double>(shape.runs()) * steps(run, shape.filter_block, shape.filters_are_columns, traits);
+    const double groups = static_cast<double>(ceil_div(shape.runs(), shape.lines));
+    const double each = groups * steps(shape.lines * run, shape.filter_block, shape.filters_are_columns, traits);
     double cycles = blocks * pixels * each;
     cycles += blocks * units * (kSlot * static_cast<double>(shape.slots(traits)) + kUnit);
     // Packing: the band once a block of filters, grad_output once a block of channels and of kernel rows; a short run
@@ -166,7 +231,7 @@ double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     cycles += blocks * pixels * 6 * static_cast<double>(ceil_div(shape.filter_block, traits.rows));
     cycles += static_cast<double>(a.groups * a.filters * a.channels * a.taps()) *
               (1.5 + 0.2 * static_cast<double>(shape.chunks));
-    return (cycles / kRate[static_cast<int>(traits.isa)] + 3000) * 1e-9 + memory_seconds(call.problem);
+    return (cycles / rate + 3000) * 1e-9 + memory_seconds(call.problem);
 }
 
 }  // namespace pyconv

@@ -6,6 +6,9 @@
 
 namespace pyconv {
 
+// Kernel rows of one micro-kernel tile, at most, where runs are its rows.
+constexpr int64_t kWeightLines = 4;
+
 // How a WeightGradient is cut; a function of the problem and of the micro-kernel, never of the number of workers.
 //
 // The sum runs over units: blocks of output rows and columns of one image, or several small images. Chunks are runs of
@@ -15,16 +18,19 @@ namespace pyconv {
 // Of a band, [row][column][channel], what one kernel row reads from a pixel on is consecutive: all its taps, each
 // with all its channels, unless taps are dilated. Such a run is one axis of the result's matrix, filters are the other.
 struct WeightShape {
-    WeightGradient a;
+    WeightGradient a;          // with its image axes merged into one where it reads single pixels
     bool filters_are_columns;  // of the matrix: where runs are short
     bool merged;               // a run is a kernel row; otherwise one tap
     int64_t step_y, step_x;    // band positions from one output to the next: the stride, or 1 where there is one tap
     int64_t channel_block, channel_blocks;
     int64_t row_block, row_blocks;  // kernel rows
+    int64_t lines;                  // kernel rows of a micro-kernel tile: more than one where runs are very short
     int64_t filter_block, filter_blocks;
     int64_t images, rows, columns;  // of a unit
     int64_t image_units, row_units, column_units;
-    int64_t chunk, chunks;  // units of a chunk; how many
+    int64_t chunk, chunks;                   // units of a chunk; how many
+    bool filters_in_place, source_in_place;  // channels_last: the micro-kernel can read the tensor itself
+    int64_t last_gradient, last_source;      // elements of those tensors, the last in memory
 
     int64_t units() const { return image_units * row_units * column_units; }
     int64_t unit_pixels() const { return images * rows * columns; }
@@ -41,18 +47,23 @@ struct WeightShape {
     int64_t filter_slot(const DirectTraits& traits) const;
 };
 
+// Of a kernel that reads single pixels the image axes become one, where they lie so.
+WeightGradient merge_axes(const WeightGradient& whole);
+
 WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits);
 
-// Byte offsets: sums of every tile, shared; then a worker's offsets of pixels, band and packed grad_output.
+// Byte offsets: sums of every tile, shared, where there are chunks to add; then a worker's offsets of pixels, band, packed
+// grad_output, and its tile's sums otherwise.
 struct WeightScratch {
     size_t tile = 0, shared = 0;
-    size_t band = 0, gradient = 0, total = 0;
+    size_t band = 0, gradient = 0, sums = 0, total = 0;
     size_t bytes(int workers) const { return shared + static_cast<size_t>(workers) * total; }
 };
 
 WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& traits);
 
-std::string direct_weight_refusal(const Call& call, const DirectTraits& traits);
-double direct_weight_cost(const Call& call, const DirectTraits& traits);
+// Either way for grad_weight: on bands, or along rows where those are taken and may be (direct_weight_rows.h).
+std::string direct_weight_refusal(const Call& call, const DirectTraits& traits, bool may_take_rows = true);
+double direct_weight_cost(const Call& call, const DirectTraits& traits, bool may_take_rows = true);
 
 }  // namespace pyconv

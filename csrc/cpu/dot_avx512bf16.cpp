@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/direct_row.h"
+#include "cpu/direct_weight_rows.h"
 #include "cpu/dot.h"
 
 #if defined(__x86_64__)
@@ -23,6 +24,9 @@
 #include "cpu/direct_band.inl"
 #include "cpu/dot_pairs.inl"
 #include "cpu/direct.inl"
+#include "cpu/direct_weight_rows.inl"
+#include "cpu/direct_weight_tile.inl"
+#include "cpu/direct_weight_pack.inl"
 #include "cpu/direct_weight.inl"
 #include "cpu/dot_weight.inl"
 #include "cpu/simd/isa_end.h"

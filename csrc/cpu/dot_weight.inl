@@ -13,19 +13,20 @@
 template <int MR, Isa isa>
 struct DotWeight {
     using Plain = DirectWeight<bf16, float, MR, isa>;
-    using Block = typename Plain::Block;
+    using Packing = typename Plain::Packing;
+    using Block = WeightBlock;
     using V = Vec<bf16_pair>;
     static constexpr int W = V::width;
 
     static DirectTraits traits() { return Plain::traits(); }
 
     // Some pairs. `second` is how far the partner's image or row is; what has none is by itself.
-    struct Unit : Plain::Unit {
+    struct Unit : WeightUnit {
         int64_t second_image = 0, second_row = 0;
         bool alone = false;
 
         Unit(const DotWeightShape& shape, int64_t index)
-            : Plain::Unit(shape.plain, index < shape.plain.units() ? index : index - shape.plain.units()) {
+            : WeightUnit(shape.plain, index < shape.plain.units() ? index : index - shape.plain.units()) {
             if (!shape.pairs_rows) {
                 second_image = 1;
             } else if (index < shape.plain.units()) {
@@ -60,7 +61,7 @@ struct DotWeight {
         if (a.y.taps > 1) y.stride = y2.stride = 1;
         if (a.x.taps > 1) x.stride = 1;
         const int64_t rows = (unit.rows - 1) * shape.plain.step_y + (block.tap_rows - 1) * a.y.dilation + 1;
-        const int64_t columns = shape.plain.band_columns(unit.columns), channel = Plain::group_channel(a, block);
+        const int64_t columns = shape.plain.band_columns(unit.columns), channel = Packing::group_channel(a, block);
         const int64_t step = a.input.stride[3], distance = a.input.stride[1];
         const BandAxis plain;
         const Inside inside(x, plain, 0, 0, columns);
@@ -118,34 +119,26 @@ struct DotWeight {
 
         void operator()(int64_t index, int worker) const {
             const WeightShape& plain = shape.plain;
-            const WeightGradient& a = plain.a;
             char* own = memory + scratch.shared + static_cast<size_t>(worker) * scratch.total;
             int32_t* offsets = reinterpret_cast<int32_t*>(own);
             bf16_pair* band = reinterpret_cast<bf16_pair*>(own + scratch.band);
             bf16_pair* gradient = reinterpret_cast<bf16_pair*>(own + scratch.gradient);
-            float* sums = reinterpret_cast<float*>(memory + static_cast<size_t>(index) * scratch.tile);
+            float* sums = Plain::tile_sums(plain, scratch, memory, own, index);
             const Block block(plain, index % plain.blocks());
             const int64_t chunk = index / plain.blocks(), slot = plain.filter_slot(traits());
             const int64_t first = chunk * plain.chunk, last = smaller(shape.units(), first + plain.chunk);
-            const TileOutput<float> none{};
             for (int64_t at = first; at < last; ++at) {
                 const Unit unit(shape, at);
-                const int64_t depth = unit.pixels(), columns = plain.band_columns(unit.columns);
+                const int64_t depth = unit.pixels();
                 pack_band(shape, block, unit, band);
                 pack_gradient(shape, block, unit, gradient);
-                Plain::find_pixels(plain, block, unit, offsets);
-                Plain::for_each_slot(plain, block, sums, [&](const typename Plain::Slot& s) {
-                    const bf16_pair* run =
-                        band + (s.tap_row * a.y.dilation * columns + s.tap * a.x.dilation) * block.channels + s.at;
-                    const bf16_pair* filters = gradient + s.panel * depth * slot;
-                    if (plain.filters_are_columns)
-                        BandTiles<float, float, BandOrder::pixels_as_rows, MR, bf16_pair>::pick(
-                            s.run_count, s.filter_count)(depth, filters, slot, run, offsets, s.sums, at > first, none);
-                    else
-                        BandTiles<float, float, BandOrder::pixels_as_columns, MR, bf16_pair>::pick(
-                            s.filter_count, s.run_count)(depth, filters, slot, run, offsets, s.sums, at > first, none);
-                });
+                const WeightSource<bf16_pair> source = Packing::packed_source(plain, block, unit, band);
+                const WeightFilters<bf16_pair> filters{gradient, depth * slot, slot};
+                Packing::find_pixels(unit, source, offsets);
+                const WeightAhead<bf16, bf16_pair> ahead(depth);
+                Plain::multiply(plain, block, depth, filters, source, offsets, ahead, sums, at > first);
             }
+            if (plain.chunks == 1) Plain::store_block(plain, block, sums);
         }
     };
 
@@ -158,7 +151,8 @@ struct DotWeight {
         const WeightScratch scratch = weight_scratch(shape.plain, traits());
         char* bytes = static_cast<char*>(memory);
         executor.for_each(shape.plain.blocks() * shape.plain.chunks, TileTask{shape, scratch, bytes});
-        executor.for_each(shape.plain.blocks() * shape.plain.filter_panels(traits()),
-                          typename Plain::SumTask{shape.plain, scratch, bytes});
+        if (shape.plain.chunks > 1)
+            executor.for_each(shape.plain.blocks() * shape.plain.filter_panels(traits()),
+                              typename Plain::SumTask{shape.plain, scratch, bytes});
     }
 };

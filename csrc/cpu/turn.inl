@@ -23,7 +23,7 @@ PYCONV_INLINE void load_square(Vec<T> (&square)[Vec<T>::width], const S* from, i
 
 // to[pixel][distance]: `channels` of each of `pixels`, whose elements are channel_step and pixel_step apart. Of the rest of
 // a pixel's distance, lanes up to the end of its last whole vector become zero where they fit. What is `ahead` elements
-// on is fetched, where pixels are turned.
+// on is fetched (for the last channels; before them, what the next ones will read), where pixels are turned.
 template <class T, class S>
 PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixel_step, int64_t pixels,
                                int64_t channels, T* to, int64_t distance, int64_t ahead = 0) {
@@ -53,6 +53,8 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
     }
     for (int64_t c = 0; c < channels; c += W) {
         const int lanes = static_cast<int>(smaller(W, channels - c)), fits = room(c);
+        // The hardware does not follow so many short rows: those of the next channels are asked for while these are read.
+        const int64_t next = c + 2 * W <= channels ? W * channel_step : ahead;
         for (int64_t m = 0; m < pixels; m += W) {
             const int count = static_cast<int>(smaller(W, pixels - m));
             const S* corner = from + c * channel_step + m * pixel_step;
@@ -63,7 +65,7 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
                 for (int i = 0; i < W; ++i)
                     square[i] = i < lanes ? load_every_other<T>(corner + i * channel_step, count) : Vec<T>::zero();
             } else {
-                load_square(square, corner, channel_step, lanes, count, ahead);
+                load_square(square, corner, channel_step, lanes, count, next);
             }
             transpose(square);
             if (fits == W) {
