@@ -119,6 +119,11 @@ void place_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, const Depth
     plan->turned_bytes = bytes_of(pixels * plan->channels, traits.compute_bytes);
 }
 
+// Narrow types that a register block would serve are widened by turning, also where their channels lie side by side.
+bool needs_widening(DType dtype, const Axis& x, const DepthwiseTraits& traits) {
+    return size_of(dtype) < traits.compute_bytes && x.dilation == 1 && x.taps <= 7;
+}
+
 }  // namespace
 
 DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& traits, int workers,
@@ -127,7 +132,8 @@ DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& tr
     plan_parts(call, &plan, parts);
     const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
     const View& result = call.pass == Pass::forward ? call.tensors.output : call.tensors.input;
-    const bool apart = needs_turning(a.input, a.groups) || needs_turning(result, a.groups);
+    const bool apart =
+        needs_turning(a.input, a.groups) || needs_turning(result, a.groups) || needs_widening(a.dtype, a.x, traits);
     const bool turned = apart || worth_padding(a.y, a.x);
     const int64_t quantum = traits.width * (apart ? 1 : traits.vectors);
     cut_channels(&plan, a.groups, turned ? quantum : kTileChannels, quantum, traits);
@@ -156,7 +162,8 @@ DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& tr
 }
 
 DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits, int workers) {
-    const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.grad_output, a.groups);
+    const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.grad_output, a.groups) ||
+                        needs_widening(a.dtype, a.x, traits);
     DepthwisePlan plan;
     const int64_t quantum = traits.width * (turned ? 1 : traits.vectors);
     const int64_t row_bytes = std::max<int64_t>(a.y.taps, 1) * a.x.size * traits.compute_bytes;
@@ -230,7 +237,8 @@ double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     rate *= 4 / static_cast<double>(traits.compute_bytes);
     rate *= taps / (taps + (window ? 4 : 8)) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
     const double sums = a.flops() * 0.5 * lanes / rate;
-    const bool turned = needs_turning(call.tensors.input, a.groups) || needs_turning(call.tensors.output, a.groups);
+    const bool turned = needs_turning(call.tensors.input, a.groups) || needs_turning(call.tensors.output, a.groups) ||
+                        size_of(a.dtype) < traits.compute_bytes;
     // An element turned there or back, in nanoseconds.
     const double turn = kTurn[static_cast<int>(traits.isa)] * (call.pass == Pass::grad_weight ? 0.5 : 1.0);
     const double turning = turned ? static_cast<double>(a.input_elements() + a.output_elements()) * turn : 0.0;

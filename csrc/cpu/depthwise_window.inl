@@ -109,10 +109,10 @@ void window_strip(const DepthwiseRow<T, S>& a, int64_t columns, int64_t channel,
     }
 }
 
-// Whether there are register blocks at all. Where narrow types are loaded a lane at a time, as in the compiler's own
-// vectors, they would be slow and take minutes to compile.
+// Whether there are register blocks at all: for narrow types there would be as many again, minutes of compiling, so they are
+// widened as their rows are turned.
 template <class T, class S>
-constexpr bool kWindows = sizeof(S) == sizeof(T) || sizeof(Vec<T>) > 16;
+constexpr bool kWindows = sizeof(S) == sizeof(T);
 
 // Output rows of a register block that serves this kernel; 0 if none does.
 template <class T, class S>
