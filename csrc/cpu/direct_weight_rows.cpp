@@ -11,8 +11,8 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kRowTaps = 9;           // of one channel, at most
-constexpr int64_t kRowChannels = 48;      // of a 1x1 kernel, at most
+constexpr int64_t kRowTaps = 9;       // of one channel, at most
+constexpr int64_t kRowChannels = 48;  // of a 1x1 kernel, at most
 constexpr int64_t kFewChannels = 4;
 constexpr int64_t kUnitPixels = 1024;     // of few channels
 constexpr int64_t kPlanePixels = 512;     // of more: their rows are to stay near
