@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Geometry, refusals and cost of the direct kernels; nothing here depends on the instruction set but through
-// DirectTraits.
+// Geometry of the direct kernels; nothing here depends on the instruction set but through DirectTraits.
 #include "cpu/direct.h"
 
 #include <algorithm>
@@ -15,7 +14,6 @@ namespace {
 
 constexpr int64_t kBandBytes = 320 << 10;  // leaves most of a megabyte of second level cache to the filters
 constexpr int64_t kBandPixels = 512, kBandPixelsOneDepth = 2048;
-constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
 constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
 constexpr int64_t kTilesAWorker = 3;
 constexpr int64_t kBandsPackingTheirOwn = 2;
@@ -46,85 +44,6 @@ void set_block(BandAxis* band, const Axis& axis, int64_t block) {
     band->block = ceil_div(axis.out, band->blocks);
     band->blocks = ceil_div(axis.out, band->block);
     band->length = band->block + (axis.taps > 0 ? band->shift(axis.taps - 1) : 0);
-}
-
-// Steps of all panels of `count` in a row, cut evenly as for_each_panel does (rows) or into full ones (columns).
-double steps_of_rows(int64_t count, int64_t panel, int64_t vectors) {
-    const int64_t panels = ceil_div(count, panel), most = ceil_div(count, panels);
-    return static_cast<double>(panels) * step_cycles(most, vectors);
-}
-
-struct Work {
-    double steps = 0;  // cycles for each depth
-    double stores = 0, packed = 0, tiles = 0, bands = 0;
-};
-
-// Cycles for each element copied, and for each stored, `step` elements apart in memory.
-double copied_each(int64_t step, const DirectTraits& traits) {
-    const double width = static_cast<double>(traits.width);
-    return step == 1 ? 2 / width : step == 2 ? 5 / width : 1.2;
-}
-
-double stored_each(int64_t step, const DirectTraits& traits) {
-    const double width = static_cast<double>(traits.width);
-    return step == 1 ? 3 / width : step == 2 && traits.isa == Isa::avx512 ? 6 / width : 2;
-}
-
-// One image and group's work.
-Work work_of(const DirectShape& shape, const DirectTraits& traits) {
-    const Correlation& a = shape.a;
-    const int64_t columns = shape.x.block, per_tile = traits.columns();
-    const double filters = static_cast<double>(a.filters), channels = static_cast<double>(a.channels);
-    const double pixels = static_cast<double>(a.y.out * a.x.out);
-    const int64_t run = shape.flat ? (shape.y.block - 1) * shape.x.length + columns : columns;
-    const double runs = static_cast<double>(shape.x.blocks * (shape.flat ? shape.y.blocks : a.y.out));
-    Work work;
-    if (shape.order == BandOrder::pixels_as_columns) {
-        const auto add = [&](int64_t panels, int64_t rows) {
-            const int64_t vectors = tile_vectors(traits.rows, rows), width = vectors * traits.width;
-            const double full = static_cast<double>(panels * (run / width)), last = static_cast<double>(panels);
-            work.steps += full * step_cycles(rows, vectors);
-            if (run % width) work.steps += last * step_cycles(rows, ceil_div(run % width, traits.width));
-            work.tiles += static_cast<double>(panels * ceil_div(run, width));
-        };
-        add(a.filters / shape.filter_panel, shape.filter_panel);
-        if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
-        work.stores = filters * pixels * stored_each(a.output.stride[3], traits);
-        if (shape.bundle > 1)  // squares are turned whole, however many of a bundle's filters are in them
-            work.stores = pixels * 12 * static_cast<double>(ceil_div(shape.bundle * a.filters, traits.width)) /
-                          static_cast<double>(shape.bundle);
-    } else {
-        const int64_t rest = a.filters % per_tile;
-        work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(run, traits.rows, 2);
-        if (rest) work.steps += steps_of_rows(run, traits.rows, ceil_div(rest, traits.width));
-        work.tiles = static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
-        const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
-        const bool turned = a.output.stride[1] != 1;
-        work.stores =
-            vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(a.output.stride[3], traits) : 3);
-    }
-    work.steps *= runs, work.tiles *= runs;
-    // The bands, with what neighbouring ones pack twice: planes are copied line by line, spread or turned pixel by pixel.
-    const double lines =
-        static_cast<double>(shape.y.blocks * shape.y.length * shape.y.phases * shape.x.blocks * shape.x.phases);
-    const double positions = lines * static_cast<double>(shape.x.length);
-    const double vectors = channels / static_cast<double>(traits.width);
-    if (shape.order == BandOrder::channels_as_rows)
-        work.packed = positions * (8 + 2 * vectors);
-    else if (a.input.stride[1] == 1 && a.input.stride[3] != 1 && a.channels > 2)
-        work.packed = positions * (8 + std::ceil(vectors * static_cast<double>(shape.bundle)) * 10) /
-                      static_cast<double>(shape.bundle);
-    else
-        work.packed = channels * (lines * 15 + positions * copied_each(a.input.stride[3] * shape.x.stride, traits));
-    work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks) / static_cast<double>(shape.bundle);
-    return work;
-}
-
-double cycles(const DirectShape& shape, const DirectTraits& traits) {
-    const Work work = work_of(shape, traits);
-    constexpr double kTile = 60, kBand = 400;  // a call, its sums in and out; what a band costs besides
-    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed + kTile * work.tiles +
-           kBand * work.bands;
 }
 
 // Blocks of rows and columns. A band packs its neighbours' edges too, so it should be large and, where rows are long,
@@ -218,9 +137,9 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle
         shape.band = shape.channel_pitch * channels + 8 * traits.width;
     }
     shape.flat = false;
-    const double apart = work_of(shape, traits).steps;
+    const double apart = direct_work(shape, traits).steps;
     shape.flat = true;
-    shape.flat = work_of(shape, traits).steps < 0.95 * apart;
+    shape.flat = direct_work(shape, traits).steps < 0.95 * apart;
     return shape;
 }
 
@@ -258,7 +177,7 @@ DirectShape direct_shape(const Correlation& whole, const DirectTraits& traits, i
     const DirectShape rows = shape_in_order(a, as_rows, bundled_groups(a, as_rows, traits), traits, workers);
     constexpr BandOrder kColumns = BandOrder::pixels_as_columns;
     const DirectShape columns = shape_in_order(a, kColumns, bundled_groups(a, kColumns, traits), traits, workers);
-    return cycles(columns, traits) < cycles(rows, traits) ? columns : rows;
+    return direct_cycles(columns, traits) < direct_cycles(rows, traits) ? columns : rows;
 }
 
 DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& traits, size_t header) {
@@ -275,36 +194,6 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
         aligned_bytes(static_cast<size_t>(std::max(sums, shape.bundle * shape.a.filters * 8 * traits.width)) * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;
-}
-
-std::string direct_refusal(const Call& call, const DirectTraits& traits) {
-    const Problem& a = call.problem;
-    const int64_t count = correlation_count(a, call.pass);
-    for (int64_t index = 0; index < count; ++index) {
-        const Correlation correlation = correlation_at(a, call.pass, call.tensors, index);
-        if (correlation.folds())
-            return std::string("padding mode ") + name_of(a.padding_mode) +
-                   " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
-        const int64_t band = direct_shape(correlation, traits, 1).band * traits.compute_bytes;
-        if (band > kBandBytesMost)
-            return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
-                   std::to_string(kBandBytesMost >> 20);
-    }
-    return {};
-}
-
-double direct_cost(const Call& call, const DirectTraits& traits) {
-    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, with what a step takes beyond step()'s count.
-    constexpr double kRate[] = {1.6, 3.2, 3.2};
-    double total = 0;
-    const int64_t count = correlation_count(call.problem, call.pass);
-    for (int64_t index = 0; index < count; ++index) {
-        const Correlation a = correlation_at(call.problem, call.pass, call.tensors, index);
-        const DirectShape shape = direct_shape(a, traits, 1);
-        const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
-        total += cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
-    }
-    return total / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 
 }  // namespace pyconv

@@ -94,6 +94,15 @@ struct DirectScratch {
 
 DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& traits, size_t header);
 
+// One image and group's work, in cycles but for the counts of tiles and bands.
+struct DirectWork {
+    double steps = 0;  // for each depth
+    double stores = 0, packed = 0, tiles = 0, bands = 0;
+};
+
+DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits);
+double direct_cycles(const DirectShape& shape, const DirectTraits& traits);
+
 std::string direct_refusal(const Call& call, const DirectTraits& traits);
 double direct_cost(const Call& call, const DirectTraits& traits);
 
