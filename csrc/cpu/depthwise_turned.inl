@@ -29,24 +29,8 @@ PYCONV_INLINE RowRange source_rows(const Axis& y, int64_t first, int64_t limit) 
 template <class T, class S>
 void turn_source(const View& view, const S* image, const RowRange& rows, const Axis& x, int64_t span, int64_t channel,
                  int64_t count, int64_t channels, T* to) {
-    const int64_t begin = smaller(span, larger(0, -x.offset)), end = larger(begin, smaller(span, x.size - x.offset));
-    for (int64_t row = rows.first; row < rows.limit; ++row, to += span * channels) {
-        const S* from = image + row * view.stride[2] + channel * view.stride[1];
-        for (int64_t u = 0; u < span; ++u) {
-            if (u == begin) u = end;
-            if (u >= span) break;
-            const int64_t column = x.resolve(u + x.offset);
-            T* pixel = to + u * channels;
-            if (column == kOutside)
-                fill_zero(pixel, smaller(channels, round_up(count, Vec<T>::width)));
-            else
-                turn_pixels<T>(from + column * view.stride[3], view.stride[1], view.stride[3], 1, count, pixel,
-                               channels);
-        }
-        if (begin < end)
-            turn_pixels<T>(from + (begin + x.offset) * view.stride[3], view.stride[1], view.stride[3], end - begin,
-                           count, to + begin * channels, channels);
-    }
+    for (int64_t row = rows.first; row < rows.limit; ++row, to += span * channels)
+        turn_row(view, image + row * view.stride[2] + channel * view.stride[1], x, span, count, channels, to);
 }
 
 template <class T, class S>

@@ -3,7 +3,6 @@
 #include "cpu/direct.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "cpu/model.h"
@@ -14,6 +13,7 @@ namespace {
 
 constexpr int64_t kBandBytes = 320 << 10;  // leaves most of a megabyte of second level cache to the filters
 constexpr int64_t kBandPixels = 512, kBandPixelsOneDepth = 2048;
+constexpr int64_t kBandPixelsOfParts = 1024;  // of all parts together: their sums wait for each other
 constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
 constexpr int64_t kTilesAWorker = 3;
 constexpr int64_t kBandsPackingTheirOwn = 2;
@@ -39,6 +39,24 @@ BandAxis band_axis(const Axis& axis) {
     return result;
 }
 
+// The call as parts that share a band.
+void set_parts(const Call& call, DirectShape* shape) {
+    const Problem& problem = call.problem;
+    shape->call = call;
+    shape->parts = 1, shape->zips = false;
+    shape->cells = cells_of(problem, call.pass, call.tensors, &shape->a);
+    if (shape->cells.exist) {
+        shape->taps = 1;
+        shape->zips = shape->cells.width == 2 && call.tensors.input.stride[3] == 1 && shape->cells.step[2] == 1 &&
+                      shape->cells.digit[1] == shape->cells.columns && problem.w > 1;
+        return;
+    }
+    const Parts parts = parts_of(call);
+    shape->a = parts.count == 1 ? merged(parts.a) : parts.a;
+    shape->parts = parts.count, shape->taps = parts.taps;
+    shape->zips = parts.across == 2 && call.tensors.input.stride[3] == 1;
+}
+
 void set_block(BandAxis* band, const Axis& axis, int64_t block) {
     band->blocks = ceil_div(axis.out, block);
     band->block = ceil_div(axis.out, band->blocks);
@@ -51,7 +69,8 @@ void set_block(BandAxis* band, const Axis& axis, int64_t block) {
 // stay in the second level cache.
 void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
     const Correlation& a = shape->a;
-    const int64_t pixels = shape->depth <= shape->depth_block ? kBandPixelsOneDepth : kBandPixels;
+    int64_t pixels = a.channels <= shape->channel_block ? kBandPixelsOneDepth : kBandPixels;
+    if (shape->parts > 1) pixels = std::max(kBandPixelsOfParts / shape->parts, panel);
     double least = 0;
     BandAxis best_y, best_x;
     for (int64_t parts = 1; parts <= a.x.out; parts = parts < 4 ? parts + 1 : 2 * parts) {
@@ -72,13 +91,13 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
     shape->y = best_y, shape->x = best_x;
 }
 
-DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle, const DirectTraits& traits,
+DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bundle, const DirectTraits& traits,
                            int workers) {
-    DirectShape shape;
-    shape.a = a;
+    DirectShape shape = parts;
+    const Correlation& a = shape.a;
     shape.order = order;
     shape.bundle = bundle;
-    shape.depth = a.taps() * a.channels;
+    shape.depth = shape.taps * a.channels;
     shape.y = band_axis(a.y), shape.x = band_axis(a.x);
     const bool columns = order == BandOrder::pixels_as_columns;
     shape.filter_panels = ceil_div(a.filters, columns ? traits.rows : traits.columns());
@@ -92,7 +111,9 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle
     const int64_t pixel_bytes = spreads ? round_up(channels * size, 64) : channels * size;
     const auto plane = [&] { return shape.y.length * shape.y.phases * shape.x.length * shape.x.phases; };
     const auto bytes = [&] { return shape.images * plane() * pixel_bytes; };
-    shape.depth_block = a.taps() * std::max<int64_t>(1, kDepthBlock / std::max<int64_t>(1, a.taps()));
+    // The parts' blocks are as deep as a single one's would be, on the average of four.
+    shape.channel_block = std::max<int64_t>(
+        1, (shape.parts == 1 ? 1 : std::min<int64_t>(shape.parts, 4)) * kDepthBlock / std::max<int64_t>(1, shape.taps));
     shape.images = 1, shape.image_blocks = a.n;
     cut_image(&shape, pixel_bytes, panel);
     if (shape.y.blocks == 1 && shape.x.blocks == 1) {
@@ -145,12 +166,13 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle
 
 // Groups to be done together, so that cache lines which several share are read by one: as columns, some vectors' worth of
 // channels and of filters, whose whole depth is one block; as rows, those whose channels fit one block of a band.
-int64_t bundled_groups(const Correlation& a, BandOrder order, const DirectTraits& traits) {
+int64_t bundled_groups(const DirectShape& shape, BandOrder order, const DirectTraits& traits) {
+    const Correlation& a = shape.a;
     const auto side_by_side = [](const View& view) { return view.stride[1] == 1 && view.stride[3] != 1; };
-    if (a.groups == 1 || !side_by_side(a.input) || order == BandOrder::pixels_as_rows) return 1;
+    if (a.groups == 1 || shape.cells.exist || !side_by_side(a.input) || order == BandOrder::pixels_as_rows) return 1;
     if (order == BandOrder::channels_as_rows)
         return std::max<int64_t>(1, std::min(a.groups, spread_channels(traits.compute_bytes) / a.channels));
-    if (!side_by_side(a.output) || a.filters > traits.rows || a.taps() * a.channels > kDepthBlock) return 1;
+    if (!side_by_side(a.output) || a.filters > traits.rows || shape.taps * a.channels > kDepthBlock) return 1;
     return std::min(a.groups, ceil_div(4 * traits.width, std::min(a.channels, a.filters)));
 }
 
@@ -161,23 +183,35 @@ int64_t DirectShape::pixel_panels(int64_t panel) const {
     return images * (flat ? ceil_div(flattened, panel) : y.block * ceil_div(x.block, panel));
 }
 
-int64_t DirectShape::band_offset(int64_t d, int64_t compute_bytes) const {
-    const int64_t channel = d / a.taps(), tap = d % a.taps(), ty = tap / a.x.taps, tx = tap % a.x.taps;
+int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_bytes) const {
+    const int64_t channel = d / part.a.taps(), tap = d % part.a.taps();
+    const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
+    const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
     const int64_t position = ((y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty)) * x.length + x.shift(tx);
     if (order != BandOrder::channels_as_rows) return channel * channel_pitch + position;
     const int64_t side = spread_channels(compute_bytes);
     return channel / side * channel_pitch + position * spread(compute_bytes) + channel % side;
 }
 
-DirectShape direct_shape(const Correlation& whole, const DirectTraits& traits, int workers) {
-    const Correlation a = merged(whole);
+DirectShape direct_shape(const Call& call, const DirectTraits& traits, int workers) {
+    DirectShape parts;
+    set_parts(call, &parts);
+    const Correlation& a = parts.a;
     const bool side_by_side = a.input.stride[1] == 1 && a.channels > 1;
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
     const BandOrder as_rows = copies ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
-    const DirectShape rows = shape_in_order(a, as_rows, bundled_groups(a, as_rows, traits), traits, workers);
+    const DirectShape rows = shape_in_order(parts, as_rows, bundled_groups(parts, as_rows, traits), traits, workers);
+    if (parts.cells.exist) return rows;  // a cell's filters are found by their columns
     constexpr BandOrder kColumns = BandOrder::pixels_as_columns;
-    const DirectShape columns = shape_in_order(a, kColumns, bundled_groups(a, kColumns, traits), traits, workers);
+    const DirectShape columns =
+        shape_in_order(parts, kColumns, bundled_groups(parts, kColumns, traits), traits, workers);
     return direct_cycles(columns, traits) < direct_cycles(rows, traits) ? columns : rows;
+}
+
+void direct_parts(const DirectShape& shape, Part* parts) {
+    Parts all;
+    all.a = shape.a, all.count = shape.parts;
+    write_parts(shape.call, all, parts);
 }
 
 DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& traits, size_t header) {
@@ -185,13 +219,15 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
     const int64_t panel = shape.pixel_panel(traits);
     DirectScratch scratch;
     scratch.offsets = aligned_bytes(static_cast<size_t>(shape.shared_filters()) * size);
-    scratch.shared = scratch.offsets + aligned_bytes(static_cast<size_t>(shape.depth) * sizeof(int32_t));
+    scratch.parts = scratch.offsets + aligned_bytes(static_cast<size_t>(shape.depth) * sizeof(int32_t));
+    scratch.shared = scratch.parts + aligned_bytes(static_cast<size_t>(shape.parts) * sizeof(Part));
     scratch.band = aligned_bytes(header);
     scratch.sums = scratch.band + aligned_bytes(static_cast<size_t>(shape.band) * size);
-    const int64_t sums = shape.pixel_panels(panel) * traits.rows * traits.columns();
+    const int64_t sums = std::max(shape.pixel_panels(panel) * traits.rows * traits.columns(),
+                                  shape.bundle * shape.a.filters * 8 * traits.width);
+    scratch.part_sums = static_cast<size_t>(sums);
     scratch.own_filters =
-        scratch.sums +
-        aligned_bytes(static_cast<size_t>(std::max(sums, shape.bundle * shape.a.filters * 8 * traits.width)) * size);
+        scratch.sums + aligned_bytes(scratch.part_sums * static_cast<size_t>(shape.parts) * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;
 }

@@ -24,7 +24,10 @@ double copied_each(int64_t step, const DirectTraits& traits) {
     return step == 1 ? 2 / width : step == 2 ? 5 / width : 1.2;
 }
 
-double stored_each(int64_t step, const DirectTraits& traits) {
+double stored_each(const DirectShape& shape, const DirectTraits& traits) {
+    const int64_t step = shape.a.output.stride[3];
+    if (shape.zips) return 4 / static_cast<double>(traits.width);
+    if (shape.cells.exist) return 2 / static_cast<double>(std::min(traits.width, shape.cells.run));
     const double width = static_cast<double>(traits.width);
     return step == 1 ? 3 / width : step == 2 && traits.isa == Isa::avx512 ? 6 / width : 2;
 }
@@ -49,7 +52,7 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         };
         add(a.filters / shape.filter_panel, shape.filter_panel);
         if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
-        work.stores = filters * pixels * stored_each(a.output.stride[3], traits);
+        work.stores = filters * pixels * stored_each(shape, traits);
         if (shape.bundle > 1)  // squares are turned whole, however many of a bundle's filters are in them
             work.stores = pixels * 12 * static_cast<double>(ceil_div(shape.bundle * a.filters, traits.width)) /
                           static_cast<double>(shape.bundle);
@@ -61,9 +64,10 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
         const bool turned = a.output.stride[1] != 1;
         work.stores =
-            vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(a.output.stride[3], traits) : 3);
+            vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(shape, traits) : 3);
     }
-    work.steps *= runs, work.tiles *= runs;
+    work.steps *= runs, work.tiles *= runs * static_cast<double>(shape.parts);
+    work.stores *= static_cast<double>(shape.parts);
     // The bands, with what neighbouring ones pack twice: planes are copied line by line, spread or turned pixel by pixel.
     const double lines =
         static_cast<double>(shape.y.blocks * shape.y.length * shape.y.phases * shape.x.blocks * shape.x.phases);
@@ -89,31 +93,22 @@ double direct_cycles(const DirectShape& shape, const DirectTraits& traits) {
 
 std::string direct_refusal(const Call& call, const DirectTraits& traits) {
     const Problem& a = call.problem;
-    const int64_t count = correlation_count(a, call.pass);
-    for (int64_t index = 0; index < count; ++index) {
-        const Correlation correlation = correlation_at(a, call.pass, call.tensors, index);
-        if (correlation.folds())
-            return std::string("padding mode ") + name_of(a.padding_mode) +
-                   " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
-        const int64_t band = direct_shape(correlation, traits, 1).band * traits.compute_bytes;
-        if (band > kBandBytesMost)
-            return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
-                   std::to_string(kBandBytesMost >> 20);
-    }
-    return {};
+    if (correlation_at(a, call.pass, call.tensors, 0).folds())
+        return std::string("padding mode ") + name_of(a.padding_mode) +
+               " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
+    const int64_t band = direct_shape(call, traits, 1).band * traits.compute_bytes;
+    if (band <= kBandBytesMost) return {};
+    return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
+           std::to_string(kBandBytesMost >> 20);
 }
 
 double direct_cost(const Call& call, const DirectTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, with what a step takes beyond step()'s count.
     constexpr double kRate[] = {1.6, 3.2, 3.2};
-    double total = 0;
-    const int64_t count = correlation_count(call.problem, call.pass);
-    for (int64_t index = 0; index < count; ++index) {
-        const Correlation a = correlation_at(call.problem, call.pass, call.tensors, index);
-        const DirectShape shape = direct_shape(a, traits, 1);
-        const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
-        total += direct_cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
-    }
+    const DirectShape shape = direct_shape(call, traits, 1);
+    const Correlation& a = shape.a;
+    const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
+    const double total = direct_cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
     return total / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 
