@@ -226,8 +226,7 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
     const int64_t sums = std::max(shape.pixel_panels(panel) * traits.rows * traits.columns(),
                                   shape.bundle * shape.a.filters * 8 * traits.width);
     scratch.part_sums = static_cast<size_t>(sums);
-    scratch.own_filters =
-        scratch.sums + aligned_bytes(scratch.part_sums * static_cast<size_t>(shape.parts) * size);
+    scratch.own_filters = scratch.sums + aligned_bytes(scratch.part_sums * static_cast<size_t>(shape.parts) * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;
 }

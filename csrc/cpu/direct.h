@@ -40,29 +40,30 @@ enum class BandOrder {
     pixels_as_columns,  // [channel][phase][row][column]; filters are the rows
 };
 
-// A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache sets.
+// A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache
+// sets.
 constexpr int64_t spread_channels(int64_t compute_bytes) { return 256 / compute_bytes; }
 constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
 
-// Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many as the
-// registers hold. Narrow tiles would load a line of the band for every few multiply-adds.
+// Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many
+// as the registers hold. Narrow tiles would load a line of the band for every few multiply-adds.
 constexpr int64_t tile_vectors(int64_t mr, int64_t rows) {
     if (mr < 8) return rows <= 2 ? 4 : 2;
     return rows <= 3 ? 8 : rows <= 7 ? 4 : 2;
 }
 
 // How a call is cut. A tile owns a band (outputs in a block of rows by a block of columns of one image, or several
-// small images) times a block of filters of one group, or of a bundle of small groups, in all parts. Only how much work a
-// tile is depends on the number of workers, no sum does.
+// small images) times a block of filters of one group, or of a bundle of small groups, in all parts. Only how much work
+// a tile is depends on the number of workers, no sum does.
 struct DirectShape {
     Call call;
-    // What the parts read, taken together (layout/parts.h); of a single one that reads single pixels, with its image axes
-    // merged into one.
+    // What the parts read, taken together (layout/parts.h); of a single one that reads single pixels, with its image
+    // axes merged into one.
     Correlation a;
-    Cells cells;     // where they exist, they are the one part's outputs
+    Cells cells;  // where they exist, they are the one part's outputs
     int64_t parts;
-    int64_t taps;    // of all parts
-    bool zips;       // neighbouring parts are stored together: they are every other element of image rows
+    int64_t taps;  // of all parts
+    bool zips;     // neighbouring parts are stored together: they are every other element of image rows
     BandOrder order;
     int64_t depth;  // channels * taps: part after part, a part's taps fastest
     BandAxis y, x;
@@ -75,7 +76,7 @@ struct DirectShape {
     int64_t filter_panel, filter_panels;
     int64_t panels_per_block, filter_blocks;
     int64_t channel_block;  // channels whose filters are multiplied before the next ones'
-    bool filters_in_tile;  // packed by each tile for itself: where few tiles would share them
+    bool filters_in_tile;   // packed by each tile for itself: where few tiles would share them
 
     int64_t bands() const { return image_blocks * y.blocks * x.blocks; }  // of a group
     int64_t bundles() const { return (a.groups + bundle - 1) / bundle; }

@@ -4,10 +4,10 @@
 //     out[n, f, i, j] = bias[f] + sum over depth d = (channel, tap) of band[(i, j)][d] * filter[f][d]
 //
 // Filters are packed once a call and shared, or a block of the depth at a time by each tile that has few to share with.
-// A tile owns a band of outputs and a block of filters (direct.h). It packs its band's source and then, for each panel of
-// filters and each block of the depth, runs the micro-kernel over the band's pixel panels. Sums wait in worker scratch
-// from block to block; after the last they get their bias, are rounded once and stored once, from the registers where the
-// tensor takes whole vectors of them.
+// A tile owns a band of outputs and a block of filters (direct.h). It packs its band's source and then, for each panel
+// of filters and each block of the depth, runs the micro-kernel over the band's pixel panels. Sums wait in worker
+// scratch from block to block; after the last they get their bias, are rounded once and stored once, from the registers
+// where the tensor takes whole vectors of them.
 //
 // Panels are pixels by filters or filters by pixels (BandOrder): vectors run along filters unless there are few of
 // them, or unless image rows fill vectors well and the output wants them so.
@@ -32,19 +32,16 @@ struct Direct {
     }
 
     // Channels [begin, begin + channels) of a panel of filters, part after part.
-    static void pack_filters(const DirectShape& shape, const Part* parts, int64_t group, int64_t panel,
-                             int64_t begin, int64_t channels, T* target) {
+    static void pack_filters(const DirectShape& shape, const Part* parts, int64_t group, int64_t panel, int64_t begin,
+                             int64_t channels, T* target) {
         const int64_t first = panel * shape.filter_panel;
         for (const Part* part = parts; part < parts + shape.parts; ++part) {
             const Correlation& a = part->a;
             const S* source = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride +
                               first * a.weight.stride[0] + begin * a.weight.stride[1];
-            FilterPanels<S, T>{a,
-                               shape.filter_panel,
-                               source,
-                               smaller(shape.filter_panel, a.filters - first),
-                               channels,
-                               target + part->first_tap * channels * shape.filter_panel}
+            FilterPanels<S, T>{a,        shape.filter_panel,
+                               source,   smaller(shape.filter_panel, a.filters - first),
+                               channels, target + part->first_tap * channels * shape.filter_panel}
                 .pack();
         }
     }
@@ -126,12 +123,10 @@ struct Direct {
             const int64_t channels = shape.call.problem.channels_per_group();
             const View& view = shape.call.tensors.input;
             for (int64_t image = n; image < n + source.images; ++image)
-                fill_between_cells<S>(shape,
-                                      static_cast<S*>(view.data) + image * view.stride[0] +
-                                          group * channels * view.stride[1],
-                                      block * channels / shape.filter_blocks,
-                                      (block + 1) * channels / shape.filter_blocks, source.first_row, source.rows,
-                                      source.first_column, source.columns);
+                fill_between_cells<S>(
+                    shape, static_cast<S*>(view.data) + image * view.stride[0] + group * channels * view.stride[1],
+                    block * channels / shape.filter_blocks, (block + 1) * channels / shape.filter_blocks,
+                    source.first_row, source.rows, source.first_column, source.columns);
         }
     };
 
@@ -173,8 +168,7 @@ struct Direct {
             const int64_t count = smaller(shape.channel_block, channels - begin);
             const bool last = begin + count >= channels;
             if (shape.filters_in_tile && shape.depth > 0)
-                pack_filters(shape, operands.parts, operands.group, operands.panel, begin, count,
-                             operands.own_filters);
+                pack_filters(shape, operands.parts, operands.group, operands.panel, begin, count, operands.own_filters);
             for (int64_t p = 0; p < shape.parts; ++p) {
                 const Part& part = operands.parts[p];
                 const int64_t taps = part.a.taps(), at = part.first_tap * channels + begin * taps;
@@ -205,8 +199,7 @@ struct Direct {
             const int64_t rows = kColumns ? output.filters : panel.count;
             const int64_t columns = kColumns ? panel.count : output.filters;
             const int64_t position = panel.image * shape.image_pitch + panel.at;
-            const TileOutput<S> to =
-                last && stores_itself ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
+            const TileOutput<S> to = last && stores_itself ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
             BandTiles<S, T, order, MR>::pick(rows, columns)(depth, filters, shape.filter_panel,
                                                             operands.band + position * kPosition, offsets, tile,
                                                             accumulate, to);
@@ -230,8 +223,8 @@ struct Direct {
         }
     }
 
-    // Small groups with their channels side by side: for each panel of pixels all groups of the bundle, then their filters
-    // together to the tensor. Their whole depth is one block.
+    // Small groups with their channels side by side: for each panel of pixels all groups of the bundle, then their
+    // filters together to the tensor. Their whole depth is one block.
     static void multiply_bundle(const Operands& operands, int64_t groups) {
         const DirectShape& shape = operands.shape;
         const int64_t channels = shape.a.channels, width = W * tile_vectors(MR, shape.a.filters);
@@ -241,7 +234,8 @@ struct Direct {
             for_each_panel<false>(operands, output, width, [&](const PixelPanel& panel) {
                 const T* band = operands.band + panel.image * shape.image_pitch + panel.at;
                 const T* filters = operands.filters + at * shape.filter_panel;
-                const auto kernel = BandTiles<S, T, BandOrder::pixels_as_columns, MR>::pick(output.filters, panel.count);
+                const auto kernel =
+                    BandTiles<S, T, BandOrder::pixels_as_columns, MR>::pick(output.filters, panel.count);
                 for (int64_t g = 0; g < groups; ++g) {
                     kernel(depth, filters, shape.filter_panel, band, operands.offsets + at,
                            operands.sums + g * output.filters * width, false, TileOutput<S>{});

@@ -63,8 +63,7 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         work.tiles = static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
         const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
         const bool turned = a.output.stride[1] != 1;
-        work.stores =
-            vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(shape, traits) : 3);
+        work.stores = vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(shape, traits) : 3);
     }
     work.steps *= runs, work.tiles *= runs * static_cast<double>(shape.parts);
     work.stores *= static_cast<double>(shape.parts);

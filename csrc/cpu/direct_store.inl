@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where the direct correlation's sums go: from registers or worker scratch to the tensor, once, with their bias, rounded once.
-// Included inside an ISA region, before direct.inl.
+// Where the direct correlation's sums go: from registers or worker scratch to the tensor, once, with their bias,
+// rounded once. Included inside an ISA region, before direct.inl.
 
 // Consecutive pixels of a panel that are neighbours in an image row.
 struct PixelRun {
@@ -37,7 +37,7 @@ struct DirectOutput {
     const View& out;
     int64_t rows, columns;  // of the band that are the part's
     int64_t left;           // elements of an image row from the band's first column on, where parts are zipped
-    S* data;                // at the panel's first filter, the band's first pixel; of cells, at the group's first filter
+    S* data;  // at the panel's first filter, the band's first pixel; of cells, at the group's first filter
     const S* bias;
     int64_t first, filters;  // of the panel
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kBandBytes = 256 << 10;     // of a tile's units: in the second level cache
 constexpr int64_t kBandBytesMost = 16 << 20;  // beyond which a call is refused
-constexpr int64_t kSideBySide = 1024;          // bytes of a pixel that a tile reads at once, where channels lie side by side
+constexpr int64_t kSideBySide = 1024;  // bytes of a pixel that a tile reads at once, where channels lie side by side
 constexpr int64_t kTilesAWorker = 4;
 
 void set_rows(GroupsShape* shape, int64_t rows) {
@@ -35,7 +35,8 @@ GroupsShape groups_shape(const Call& call, const GroupsTraits& traits, int worke
     shape.parts = parts_of(call);
     const Correlation& a = shape.parts.a;
     const int64_t channels = std::max<int64_t>(1, a.channels);
-    shape.unit_groups = std::min(a.groups, std::max<int64_t>(1, std::min(traits.width / a.filters, traits.width / channels)));
+    shape.unit_groups =
+        std::min(a.groups, std::max<int64_t>(1, std::min(traits.width / a.filters, traits.width / channels)));
     shape.units = ceil_div(a.groups, shape.unit_groups);
     shape.vectors = ceil_div(shape.unit_groups * a.filters, traits.width);
     shape.slot = shape.unit_groups > 1 ? traits.width : channels;
@@ -86,8 +87,9 @@ std::string groups_refusal(const Call& call, const GroupsTraits& traits) {
 }
 
 double groups_cost(const Call& call, const GroupsTraits& traits) {
-    // Cycles a nanosecond, and of a multiply-add with the load it needs. The rate is above the clock, because the direct
-    // kernels' costs, with which these are compared, are further below what small groups take (EPYC Zen 4, 2026-11).
+    // Cycles a nanosecond, and of a multiply-add with the load it needs. The rate is above the clock, because the
+    // direct kernels' costs, with which these are compared, are further below what small groups take (EPYC Zen 4,
+    // 2026-11).
     constexpr double kRate[] = {1.9, 3.9, 3.9}, kPicked = 1.35, kBroadcast = 1.2;
     const GroupsShape shape = groups_shape(call, traits, 1);
     const Correlation& a = shape.parts.a;

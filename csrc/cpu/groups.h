@@ -15,18 +15,18 @@ struct GroupsTraits {
     int64_t compute_bytes;  // of the type sums are made in
 };
 
-// A unit is the groups whose filters share a vector, or one group whose filters fill one or more. A tile owns a block of
-// output rows of one image and some units, whose source it packs as a band for each.
+// A unit is the groups whose filters share a vector, or one group whose filters fill one or more. A tile owns a block
+// of output rows of one image and some units, whose source it packs as a band for each.
 struct GroupsShape {
     Call call;
     Parts parts;
     int64_t unit_groups, units;
-    int64_t vectors;                 // of a unit's filters
-    int64_t slot;                    // elements of a band's position: a vector, or one group's channels
-    int64_t columns;                 // positions of a band's row, padding included
-    int64_t rows, row_blocks;        // output rows of a tile
+    int64_t vectors;           // of a unit's filters
+    int64_t slot;              // elements of a band's position: a vector, or one group's channels
+    int64_t columns;           // positions of a band's row, padding included
+    int64_t rows, row_blocks;  // output rows of a tile
     int64_t tile_units, unit_blocks;
-    bool turns;                      // output channels lie apart: rows are made in scratch and turned as they are stored
+    bool turns;  // output channels lie apart: rows are made in scratch and turned as they are stored
 
     int64_t band_rows(int64_t outputs) const {
         const Axis& y = parts.a.y;
@@ -39,8 +39,8 @@ struct GroupsShape {
 
 GroupsShape groups_shape(const Call& call, const GroupsTraits& traits, int workers);
 
-// Byte offsets: weights [unit][vector][part][channel][tap][width], band offsets [part][tap], which lane of a pixel's vector
-// each lane takes [channel][width], and the parts are shared; then a worker's bands and its line of outputs.
+// Byte offsets: weights [unit][vector][part][channel][tap][width], band offsets [part][tap], which lane of a pixel's
+// vector each lane takes [channel][width], and the parts are shared; then a worker's bands and its line of outputs.
 struct GroupsScratch {
     size_t offsets = 0, picks = 0, parts = 0, shared = 0;
     size_t line = 0, total = 0;

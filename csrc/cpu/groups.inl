@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Forward and grad_input of small groups. Included inside an ISA region.
 //
-//     out[n, f, i, j] = bias[f] + sum over (channel, tap) of band[position(i, j) + tap][channel of f's group] * w[f][channel][tap]
+//     out[n, f, i, j] = bias[f] + sum over (channel, tap) of
+//         band[position(i, j) + tap][channel of f's group] * w[f][channel][tap]
 //
 // A vector is consecutive filters: those of several groups where groups are smaller than it. Lane by lane they read the
-// same channel of their own group, which is one permutation of the pixel's channels; a group that fills the vector reads
-// one element, broadcast. So no lane is idle and no multiplication by zero is made, whatever the size of a group.
+// same channel of their own group, which is one permutation of the pixel's channels; a group that fills the vector
+// reads one element, broadcast. So no lane is idle and no multiplication by zero is made, whatever the size of a group.
 //
 // A tile packs the rows it reads, padding included, unit by unit to [row][column][slot] (groups.h), and runs the
 // micro-kernel over each output row, a few pixels at a time. Parity classes of a strided input gradient share the
-// band. Where output channels lie apart, a whole image row, all its classes, is made in scratch and turned as it is stored.
+// band. Where output channels lie apart, a whole image row, all its classes, is made in scratch and turned as it is
+// stored.
 //
 // Sums: in the order (channel, tap) by fused multiply-add, one accumulator an output.
 
@@ -209,9 +211,9 @@ struct Groups {
                     const Part& part = parts[p + x];
                     block.offsets = reinterpret_cast<const int32_t*>(memory + scratch.offsets) + part.first_tap;
                     block.taps = part.a.taps();
-                    block.weights = reinterpret_cast<const T*>(memory) +
-                                    ((unit * shape.vectors + vector) * shape.parts.taps + part.first_tap) *
-                                        a.channels * W;
+                    block.weights =
+                        reinterpret_cast<const T*>(memory) +
+                        ((unit * shape.vectors + vector) * shape.parts.taps + part.first_tap) * a.channels * W;
                     S* to = static_cast<S*>(part.a.output.data) + part.a.output.offset(n, first, i, 0);
                     multiply_row(block, band, part.a.x.out, to, line ? line + x * W : nullptr);
                     columns += part.a.x.out;
@@ -219,9 +221,8 @@ struct Groups {
                 if (!line) continue;
                 View view = a.output;
                 if (shape.parts.count > 1) view.stride[3] = shape.call.tensors.input.stride[3];
-                turn_back(line, columns, W, view,
-                          static_cast<S*>(parts[p].a.output.data) + view.offset(n, first, i, 0), block.bias,
-                          block.lanes);
+                turn_back(line, columns, W, view, static_cast<S*>(parts[p].a.output.data) + view.offset(n, first, i, 0),
+                          block.bias, block.lanes);
             }
         }
 
@@ -233,8 +234,8 @@ struct Groups {
                 block.band = band + begin * block.step;
                 block.line = line ? line + begin * block.line_step : nullptr;
                 block.to = to + begin * block.to_step;
-                (picks ? GroupBlocks<S, T, true, MR>::kTable.at : GroupBlocks<S, T, false, MR>::kTable.at)[count - 1](
-                    block);
+                (picks ? GroupBlocks<S, T, true, MR>::kTable.at
+                       : GroupBlocks<S, T, false, MR>::kTable.at)[count - 1](block);
             }
         }
     };

@@ -28,10 +28,10 @@ using Kernels = avx512::Groups<S, T, 16, Isa::avx512>;
 
 }  // namespace
 
-#define PYCONV_ROW(name, dtype, S, T)                                                                                  \
-    const Algorithm name {                                                                                             \
-        #name, DType::dtype, Isa::avx512, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost,          \
-            Kernels<S, T>::workspace, Kernels<S, T>::run                                                               \
+#define PYCONV_ROW(name, dtype, S, T) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx512, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
+            Kernels<S, T>::workspace, Kernels<S, T>::run \
     }
 
 PYCONV_ROW(f32_groups_avx512, f32, float, float);

@@ -24,10 +24,10 @@ using Kernels = portable::Groups<S, T, 8, Isa::portable>;
 
 }  // namespace
 
-#define PYCONV_ROW(name, dtype, S, T)                                                                                  \
-    const Algorithm name {                                                                                             \
-        #name, DType::dtype, Isa::portable, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost,          \
-            Kernels<S, T>::workspace, Kernels<S, T>::run                                                               \
+#define PYCONV_ROW(name, dtype, S, T) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::portable, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
+            Kernels<S, T>::workspace, Kernels<S, T>::run \
     }
 
 PYCONV_ROW(f32_groups_portable, f32, float, float);

@@ -67,8 +67,7 @@ void turn_row(const View& view, const S* row, const Axis& x, int64_t span, int64
         if (column < 0 || column >= x.size)
             fill_zero(pixel, smaller(distance, round_up(channels, Vec<T>::width)));
         else
-            turn_pixels<T>(row + column * view.stride[3], view.stride[1], view.stride[3], 1, channels, pixel,
-                           distance);
+            turn_pixels<T>(row + column * view.stride[3], view.stride[1], view.stride[3], 1, channels, pixel, distance);
     }
     if (begin < end)
         turn_pixels<T>(row + (begin + x.offset) * view.stride[3], view.stride[1], view.stride[3], end - begin, channels,

@@ -132,8 +132,8 @@ Correlation correlation_at(const Problem& a, Pass pass, const Tensors& tensors, 
 
 Cells cells_of(const Problem& a, Pass pass, const Tensors& tensors, Correlation* result) {
     Cells cells;
-    const bool apart = a.r <= a.stride_h && a.s <= a.stride_w && (a.r == 1 || a.dilation_h == 1) &&
-                       (a.s == 1 || a.dilation_w == 1);
+    const bool apart =
+        a.r <= a.stride_h && a.s <= a.stride_w && (a.r == 1 || a.dilation_h == 1) && (a.s == 1 || a.dilation_w == 1);
     const bool padded = a.pad_top || a.pad_bottom || a.pad_left || a.pad_right;
     if (pass != Pass::grad_input || !apart || padded || correlation_count(a, pass) == 1) return cells;
     const int64_t channels = a.channels_per_group();
@@ -154,8 +154,7 @@ Cells cells_of(const Problem& a, Pass pass, const Tensors& tensors, Correlation*
         cells.run = cells.digit[1];
         if (cells.step[1] == cells.run || cells.digit[0] == 1) cells.run *= cells.digit[0];
     }
-    if (cells.run == cells.digit[0] * cells.digit[1] && cells.step[0] == cells.run)
-        cells.run = channels * a.r * a.s;
+    if (cells.run == cells.digit[0] * cells.digit[1] && cells.step[0] == cells.run) cells.run = channels * a.r * a.s;
     *result = transposed(a, tensors);
     result->filters = channels * a.r * a.s;
     result->y = forward_axis(a.p(), 1, a.p(), 1, 1, 0, PaddingMode::zeros);
