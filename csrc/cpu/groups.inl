@@ -6,7 +6,7 @@
 //
 // A vector is consecutive filters: those of several groups where groups are smaller than it. Lane by lane they read the
 // same channel of their own group, which is one permutation of the pixel's channels; a group that fills the vector
-// reads one element, broadcast. So no lane is idle and no multiplication by zero is made, whatever the size of a group.
+// reads one element, broadcast. No lane is idle where groups are a power of two.
 //
 // A tile packs the rows it reads, padding included, unit by unit to [row][column][slot] (groups.h), and runs the
 // micro-kernel over each output row, a few pixels at a time. Parity classes of a strided input gradient share the
