@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kBandBytes = 256 << 10;     // of a tile's units: in the second level cache
 constexpr int64_t kBandBytesMost = 16 << 20;  // beyond which a call is refused
-constexpr int64_t kSideBySide = 1024;  // bytes of a pixel that a tile reads at once, where channels lie side by side
+constexpr int64_t kSideBySide = 256;  // bytes of a pixel that a tile reads at once, where channels lie side by side
 constexpr int64_t kTilesAWorker = 4;
 
 void set_rows(GroupsShape* shape, int64_t rows) {
