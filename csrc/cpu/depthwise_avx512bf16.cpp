@@ -15,6 +15,7 @@
 #define PYCONV_ISA_ROUNDS_BF16
 #define PYCONV_DEPTHWISE_ISA Isa::avx512
 #define PYCONV_DEPTHWISE_VECTORS 2
+#define PYCONV_DEPTHWISE_ROWS 2
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
 #include "cpu/simd/transpose.inl"

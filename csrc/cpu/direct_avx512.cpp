@@ -19,6 +19,7 @@
 #include "cpu/pack_filters.inl"
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
+#include "cpu/direct_store.inl"
 #include "cpu/direct.inl"
 #include "cpu/direct_weight.inl"
 #include "cpu/simd/isa_end.h"

@@ -22,6 +22,7 @@
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
 #include "cpu/dot_pairs.inl"
+#include "cpu/direct_store.inl"
 #include "cpu/direct.inl"
 #include "cpu/direct_weight.inl"
 #include "cpu/dot_weight.inl"
