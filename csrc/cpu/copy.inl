@@ -42,7 +42,7 @@ PYCONV_INLINE void copy_strided(const S* source, int64_t stride, T* target, int6
 
 template <class T>
 PYCONV_INLINE void fill_zero(T* target, int64_t count) {
-    for (int64_t k = 0; k < count; ++k) target[k] = T(0);
+    for (int64_t k = 0; k < count; ++k) target[k] = T(0.0f);
 }
 
 // Every second of n elements, from 2 * n - 1 in memory.

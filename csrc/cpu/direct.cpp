@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Geometry, refusals and cost of the direct kernels; nothing here depends on the instruction set but through
-// DirectTraits.
+// Geometry of the direct kernels; nothing here depends on the instruction set but through DirectTraits.
 #include "cpu/direct.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "cpu/model.h"
@@ -15,7 +13,7 @@ namespace {
 
 constexpr int64_t kBandBytes = 320 << 10;  // leaves most of a megabyte of second level cache to the filters
 constexpr int64_t kBandPixels = 512, kBandPixelsOneDepth = 2048;
-constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
+constexpr int64_t kBandPixelsOfParts = 1024;  // of all parts together: their sums wait for each other
 constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
 constexpr int64_t kTilesAWorker = 3;
 constexpr int64_t kBandsPackingTheirOwn = 2;
@@ -41,6 +39,26 @@ BandAxis band_axis(const Axis& axis) {
     return result;
 }
 
+// The call as parts that share a band.
+void set_parts(const Call& call, const DirectTraits& traits, DirectShape* shape) {
+    const Problem& problem = call.problem;
+    shape->call = call;
+    shape->parts = 1, shape->zips = false;
+    shape->cells = cells_of(problem, call.pass, call.tensors, &shape->a);
+    if (shape->cells.exist) {
+        shape->taps = 1;
+        shape->zips = shape->cells.width == 2 && call.tensors.input.stride[3] == 1 && shape->cells.step[2] == 1 &&
+                      shape->cells.digit[1] == shape->cells.columns && problem.w > 1;
+    } else {
+        const Parts parts = parts_of(call);
+        shape->a = parts.count == 1 ? merged(parts.a) : parts.a;
+        shape->parts = parts.count, shape->taps = parts.taps;
+        shape->zips = parts.across == 2 && call.tensors.input.stride[3] == 1;
+    }
+    shape->source_channels = shape->a.channels;
+    shape->a.channels = ceil_div(shape->source_channels, traits.pair);
+}
+
 void set_block(BandAxis* band, const Axis& axis, int64_t block) {
     band->blocks = ceil_div(axis.out, block);
     band->block = ceil_div(axis.out, band->blocks);
@@ -48,91 +66,13 @@ void set_block(BandAxis* band, const Axis& axis, int64_t block) {
     band->length = band->block + (axis.taps > 0 ? band->shift(axis.taps - 1) : 0);
 }
 
-// Steps of all panels of `count` in a row, cut evenly as for_each_panel does (rows) or into full ones (columns).
-double steps_of_rows(int64_t count, int64_t panel, int64_t vectors) {
-    const int64_t panels = ceil_div(count, panel), most = ceil_div(count, panels);
-    return static_cast<double>(panels) * step_cycles(most, vectors);
-}
-
-struct Work {
-    double steps = 0;  // cycles for each depth
-    double stores = 0, packed = 0, tiles = 0, bands = 0;
-};
-
-// Cycles for each element copied, and for each stored, `step` elements apart in memory.
-double copied_each(int64_t step, const DirectTraits& traits) {
-    const double width = static_cast<double>(traits.width);
-    return step == 1 ? 2 / width : step == 2 ? 5 / width : 1.2;
-}
-
-double stored_each(int64_t step, const DirectTraits& traits) {
-    const double width = static_cast<double>(traits.width);
-    return step == 1 ? 3 / width : step == 2 && traits.isa >= Isa::avx512 ? 6 / width : 2;
-}
-
-// One image and group's work.
-Work work_of(const DirectShape& shape, const DirectTraits& traits) {
-    const Correlation& a = shape.a;
-    const int64_t columns = shape.x.block, per_tile = traits.columns();
-    const double filters = static_cast<double>(a.filters), channels = static_cast<double>(a.channels);
-    const double pixels = static_cast<double>(a.y.out * a.x.out);
-    const int64_t run = shape.flat ? (shape.y.block - 1) * shape.x.length + columns : columns;
-    const double runs = static_cast<double>(shape.x.blocks * (shape.flat ? shape.y.blocks : a.y.out));
-    Work work;
-    if (shape.order == BandOrder::pixels_as_columns) {
-        const auto add = [&](int64_t panels, int64_t rows) {
-            const int64_t vectors = tile_vectors(traits.rows, rows), width = vectors * traits.width;
-            const double full = static_cast<double>(panels * (run / width)), last = static_cast<double>(panels);
-            work.steps += full * step_cycles(rows, vectors);
-            if (run % width) work.steps += last * step_cycles(rows, ceil_div(run % width, traits.width));
-            work.tiles += static_cast<double>(panels * ceil_div(run, width));
-        };
-        add(a.filters / shape.filter_panel, shape.filter_panel);
-        if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
-        work.stores = filters * pixels * stored_each(a.output.stride[3], traits);
-        if (shape.bundle > 1)  // squares are turned whole, however many of a bundle's filters are in them
-            work.stores = pixels * 12 * static_cast<double>(ceil_div(shape.bundle * a.filters, traits.width)) /
-                          static_cast<double>(shape.bundle);
-    } else {
-        const int64_t rest = a.filters % per_tile;
-        work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(run, traits.rows, 2);
-        if (rest) work.steps += steps_of_rows(run, traits.rows, ceil_div(rest, traits.width));
-        work.tiles = static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
-        const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
-        const bool turned = a.output.stride[1] != 1;
-        work.stores =
-            vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(a.output.stride[3], traits) : 3);
-    }
-    work.steps *= runs, work.tiles *= runs;
-    // The bands, with what neighbouring ones pack twice: planes are copied line by line, spread or turned pixel by pixel.
-    const double lines =
-        static_cast<double>(shape.y.blocks * shape.y.length * shape.y.phases * shape.x.blocks * shape.x.phases);
-    const double positions = lines * static_cast<double>(shape.x.length);
-    const double vectors = channels / static_cast<double>(traits.width);
-    if (shape.order == BandOrder::channels_as_rows)
-        work.packed = positions * (8 + 2 * vectors);
-    else if (a.input.stride[1] == 1 && a.input.stride[3] != 1 && a.channels > 2)
-        work.packed = positions * (8 + std::ceil(vectors * static_cast<double>(shape.bundle)) * 10) /
-                      static_cast<double>(shape.bundle);
-    else
-        work.packed = channels * (lines * 15 + positions * copied_each(a.input.stride[3] * shape.x.stride, traits));
-    work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks) / static_cast<double>(shape.bundle);
-    return work;
-}
-
-double cycles(const DirectShape& shape, const DirectTraits& traits) {
-    const Work work = work_of(shape, traits);
-    constexpr double kTile = 60, kBand = 400;  // a call, its sums in and out; what a band costs besides
-    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed + kTile * work.tiles +
-           kBand * work.bands;
-}
-
 // Blocks of rows and columns. A band packs its neighbours' edges too, so it should be large and, where rows are long,
 // not much wider than high; but it and its sums, which leave the registers where the depth has several blocks, should
 // stay in the second level cache.
 void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
     const Correlation& a = shape->a;
-    const int64_t pixels = shape->depth <= shape->depth_block ? kBandPixelsOneDepth : kBandPixels;
+    int64_t pixels = a.channels <= shape->channel_block ? kBandPixelsOneDepth : kBandPixels;
+    if (shape->parts > 1) pixels = std::max(kBandPixelsOfParts / shape->parts, panel);
     double least = 0;
     BandAxis best_y, best_x;
     for (int64_t parts = 1; parts <= a.x.out; parts = parts < 4 ? parts + 1 : 2 * parts) {
@@ -153,13 +93,13 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
     shape->y = best_y, shape->x = best_x;
 }
 
-DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle, const DirectTraits& traits,
+DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bundle, const DirectTraits& traits,
                            int workers) {
-    DirectShape shape;
-    shape.a = a;
+    DirectShape shape = parts;
+    const Correlation& a = shape.a;
     shape.order = order;
     shape.bundle = bundle;
-    shape.depth = a.taps() * a.channels;
+    shape.depth = shape.taps * a.channels;
     shape.y = band_axis(a.y), shape.x = band_axis(a.x);
     const bool columns = order == BandOrder::pixels_as_columns;
     shape.filter_panels = ceil_div(a.filters, columns ? traits.rows : traits.columns());
@@ -173,7 +113,9 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle
     const int64_t pixel_bytes = spreads ? round_up(channels * size, 64) : channels * size;
     const auto plane = [&] { return shape.y.length * shape.y.phases * shape.x.length * shape.x.phases; };
     const auto bytes = [&] { return shape.images * plane() * pixel_bytes; };
-    shape.depth_block = a.taps() * std::max<int64_t>(1, kDepthBlock / std::max<int64_t>(1, a.taps()));
+    // The parts' blocks are as deep as a single one's would be, on the average of four.
+    shape.channel_block = std::max<int64_t>(
+        1, (shape.parts == 1 ? 1 : std::min<int64_t>(shape.parts, 4)) * kDepthBlock / std::max<int64_t>(1, shape.taps));
     shape.images = 1, shape.image_blocks = a.n;
     cut_image(&shape, pixel_bytes, panel);
     if (shape.y.blocks == 1 && shape.x.blocks == 1) {
@@ -218,21 +160,22 @@ DirectShape shape_in_order(const Correlation& a, BandOrder order, int64_t bundle
         shape.band = shape.channel_pitch * channels + 8 * traits.width;
     }
     shape.flat = false;
-    const double apart = work_of(shape, traits).steps;
+    const double apart = direct_work(shape, traits).steps;
     shape.flat = true;
-    shape.flat = work_of(shape, traits).steps < 0.95 * apart;
+    shape.flat = direct_work(shape, traits).steps < 0.95 * apart;
     return shape;
 }
 
 // Groups to be done together, so that cache lines which several share are read by one: as columns, some vectors' worth of
 // channels and of filters, whose whole depth is one block; as rows, those whose channels fit one block of a band.
-int64_t bundled_groups(const Correlation& a, int64_t source_channels, BandOrder order, const DirectTraits& traits) {
+int64_t bundled_groups(const DirectShape& shape, BandOrder order, const DirectTraits& traits) {
+    const Correlation& a = shape.a;
     const auto side_by_side = [](const View& view) { return view.stride[1] == 1 && view.stride[3] != 1; };
-    if (a.groups == 1 || !side_by_side(a.input) || order == BandOrder::pixels_as_rows) return 1;
-    if (source_channels % traits.pair) return 1;  // pairs would straddle groups
+    if (a.groups == 1 || shape.cells.exist || !side_by_side(a.input) || order == BandOrder::pixels_as_rows) return 1;
+    if (shape.source_channels % traits.pair) return 1;  // pairs would straddle groups
     if (order == BandOrder::channels_as_rows)
         return std::max<int64_t>(1, std::min(a.groups, spread_channels(traits.compute_bytes) / a.channels));
-    if (!side_by_side(a.output) || a.filters > traits.rows || a.taps() * a.channels > kDepthBlock) return 1;
+    if (!side_by_side(a.output) || a.filters > traits.rows || shape.taps * a.channels > kDepthBlock) return 1;
     return std::min(a.groups, ceil_div(4 * traits.width, std::min(a.channels, a.filters)));
 }
 
@@ -243,28 +186,35 @@ int64_t DirectShape::pixel_panels(int64_t panel) const {
     return images * (flat ? ceil_div(flattened, panel) : y.block * ceil_div(x.block, panel));
 }
 
-int64_t DirectShape::band_offset(int64_t d, int64_t compute_bytes) const {
-    const int64_t channel = d / a.taps(), tap = d % a.taps(), ty = tap / a.x.taps, tx = tap % a.x.taps;
+int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_bytes) const {
+    const int64_t channel = d / part.a.taps(), tap = d % part.a.taps();
+    const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
+    const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
     const int64_t position = ((y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty)) * x.length + x.shift(tx);
     if (order != BandOrder::channels_as_rows) return channel * channel_pitch + position;
     const int64_t side = spread_channels(compute_bytes);
     return channel / side * channel_pitch + position * spread(compute_bytes) + channel % side;
 }
 
-DirectShape direct_shape(const Correlation& whole, const DirectTraits& traits, int workers) {
-    Correlation a = merged(whole);
-    a.channels = ceil_div(whole.channels, traits.pair);
+DirectShape direct_shape(const Call& call, const DirectTraits& traits, int workers) {
+    DirectShape parts;
+    set_parts(call, traits, &parts);
+    const Correlation& a = parts.a;
     const bool side_by_side = a.input.stride[1] == 1 && a.channels > 1;
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
     const BandOrder as_rows = copies ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
-    const auto in_order = [&](BandOrder order) {
-        const int64_t bundle = bundled_groups(a, whole.channels, order, traits);
-        DirectShape shape = shape_in_order(a, order, bundle, traits, workers);
-        shape.source_channels = whole.channels;
-        return shape;
-    };
-    const DirectShape rows = in_order(as_rows), columns = in_order(BandOrder::pixels_as_columns);
-    return cycles(columns, traits) < cycles(rows, traits) ? columns : rows;
+    const DirectShape rows = shape_in_order(parts, as_rows, bundled_groups(parts, as_rows, traits), traits, workers);
+    if (parts.cells.exist) return rows;  // a cell's filters are found by their columns
+    constexpr BandOrder kColumns = BandOrder::pixels_as_columns;
+    const DirectShape columns =
+        shape_in_order(parts, kColumns, bundled_groups(parts, kColumns, traits), traits, workers);
+    return direct_cycles(columns, traits) < direct_cycles(rows, traits) ? columns : rows;
+}
+
+void direct_parts(const DirectShape& shape, Part* parts) {
+    Parts all;
+    all.a = shape.a, all.count = shape.parts;
+    write_parts(shape.call, all, parts);
 }
 
 DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& traits, size_t header) {
@@ -272,45 +222,16 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
     const int64_t panel = shape.pixel_panel(traits);
     DirectScratch scratch;
     scratch.offsets = aligned_bytes(static_cast<size_t>(shape.shared_filters()) * size);
-    scratch.shared = scratch.offsets + aligned_bytes(static_cast<size_t>(shape.depth) * sizeof(int32_t));
+    scratch.parts = scratch.offsets + aligned_bytes(static_cast<size_t>(shape.depth) * sizeof(int32_t));
+    scratch.shared = scratch.parts + aligned_bytes(static_cast<size_t>(shape.parts) * sizeof(Part));
     scratch.band = aligned_bytes(header);
     scratch.sums = scratch.band + aligned_bytes(static_cast<size_t>(shape.band) * size);
-    const int64_t sums = shape.pixel_panels(panel) * traits.rows * traits.columns();
-    scratch.own_filters =
-        scratch.sums +
-        aligned_bytes(static_cast<size_t>(std::max(sums, shape.bundle * shape.a.filters * 8 * traits.width)) * size);
+    const int64_t sums = std::max(shape.pixel_panels(panel) * traits.rows * traits.columns(),
+                                  shape.bundle * shape.a.filters * 8 * traits.width);
+    scratch.part_sums = static_cast<size_t>(sums);
+    scratch.own_filters = scratch.sums + aligned_bytes(scratch.part_sums * static_cast<size_t>(shape.parts) * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;
-}
-
-std::string direct_refusal(const Call& call, const DirectTraits& traits) {
-    const Problem& a = call.problem;
-    const int64_t count = correlation_count(a, call.pass);
-    for (int64_t index = 0; index < count; ++index) {
-        const Correlation correlation = correlation_at(a, call.pass, call.tensors, index);
-        if (correlation.folds())
-            return std::string("padding mode ") + name_of(a.padding_mode) +
-                   " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
-        const int64_t band = direct_shape(correlation, traits, 1).band * traits.compute_bytes;
-        if (band > kBandBytesMost)
-            return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
-                   std::to_string(kBandBytesMost >> 20);
-    }
-    return {};
-}
-
-double direct_cost(const Call& call, const DirectTraits& traits) {
-    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, with what a step takes beyond step()'s count.
-    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2};
-    double total = 0;
-    const int64_t count = correlation_count(call.problem, call.pass);
-    for (int64_t index = 0; index < count; ++index) {
-        const Correlation a = correlation_at(call.problem, call.pass, call.tensors, index);
-        const DirectShape shape = direct_shape(a, traits, 1);
-        const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
-        total += cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
-    }
-    return total / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 
 }  // namespace pyconv

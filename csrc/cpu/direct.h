@@ -5,7 +5,7 @@
 #pragma once
 
 #include "cpu/algorithm.h"
-#include "layout/lowering.h"
+#include "layout/parts.h"
 
 namespace pyconv {
 
@@ -41,24 +41,33 @@ enum class BandOrder {
     pixels_as_columns,  // [channel][phase][row][column]; filters are the rows
 };
 
-// A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache sets.
+// A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache
+// sets.
 constexpr int64_t spread_channels(int64_t compute_bytes) { return 256 / compute_bytes; }
 constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
 
-// Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many as the
-// registers hold. Narrow tiles would load a line of the band for every few multiply-adds.
+// Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many
+// as the registers hold. Narrow tiles would load a line of the band for every few multiply-adds.
 constexpr int64_t tile_vectors(int64_t mr, int64_t rows) {
     if (mr < 8) return rows <= 2 ? 4 : 2;
     return rows <= 3 ? 8 : rows <= 7 ? 4 : 2;
 }
 
-// How a Correlation is cut. A tile owns a band (outputs in a block of rows by a block of columns of one image, or several
-// small images) times a block of filters of one group, or of a bundle of small groups. Only how much work a tile is depends on the number of workers, no sum does.
+// How a call is cut. A tile owns a band (outputs in a block of rows by a block of columns of one image, or several
+// small images) times a block of filters of one group, or of a bundle of small groups, in all parts. Only how much work
+// a tile is depends on the number of workers, no sum does.
 struct DirectShape {
-    Correlation a;  // with its image axes merged into one where it reads single pixels; its channels are elements
+    Call call;
+    // What the parts read, taken together (layout/parts.h); of a single one that reads single pixels, with its image
+    // axes merged into one. Its channels are elements.
+    Correlation a;
     int64_t source_channels;  // of a group, as the tensors have them
+    Cells cells;              // where they exist, they are the one part's outputs
+    int64_t parts;
+    int64_t taps;  // of all parts
+    bool zips;     // neighbouring parts are stored together: they are every other element of image rows
     BandOrder order;
-    int64_t depth;  // channels * taps, taps fastest
+    int64_t depth;  // channels * taps: part after part, a part's taps fastest
     BandAxis y, x;
     int64_t images, image_blocks;  // images of a band, where they are small; how many such blocks
     int64_t image_pitch;           // positions of one image's planes
@@ -68,33 +77,45 @@ struct DirectShape {
     int64_t bundle;  // groups of a tile: more than one where they are small and their channels lie side by side
     int64_t filter_panel, filter_panels;
     int64_t panels_per_block, filter_blocks;
-    int64_t depth_block;   // whole channels
-    bool filters_in_tile;  // packed by each tile for itself: where few tiles would share them
+    int64_t channel_block;  // channels whose filters are multiplied before the next ones'
+    bool filters_in_tile;   // packed by each tile for itself: where few tiles would share them
 
     int64_t bands() const { return image_blocks * y.blocks * x.blocks; }  // of a group
     int64_t bundles() const { return (a.groups + bundle - 1) / bundle; }
     int64_t tiles() const { return bundles() * bands() * filter_blocks; }
     int64_t shared_filters() const { return filters_in_tile ? 0 : a.groups * filter_panels * filter_panel * depth; }
-    int64_t own_filters() const { return filters_in_tile ? filter_panel * depth_block : 0; }
+    int64_t own_filters() const { return filters_in_tile ? filter_panel * channel_block * taps : 0; }
     // Pixels of a panel; as columns, of the narrowest one.
     int64_t pixel_panel(const DirectTraits& traits) const {
         return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
     }
     int64_t pixel_panels(int64_t panel) const;  // of a whole band
-    // Where depth d is found in a band, from the position of its pixel.
-    int64_t band_offset(int64_t d, int64_t compute_bytes) const;
+    // Where depth d of a part is found in a band, from the position of its pixel.
+    int64_t band_offset(const Part& part, int64_t d, int64_t compute_bytes) const;
 };
 
-DirectShape direct_shape(const Correlation& a, const DirectTraits& traits, int workers);
+DirectShape direct_shape(const Call& call, const DirectTraits& traits, int workers);
+// Writes shape.parts of them.
+void direct_parts(const DirectShape& shape, Part* parts);
 
 // Byte offsets of one worker's pieces, and of the shared ones in front of them.
 struct DirectScratch {
-    size_t offsets = 0, shared = 0;                         // shared: packed filters, then the table of band offsets
+    size_t offsets = 0, parts = 0, shared = 0;              // shared: packed filters, band offsets, parts
     size_t band = 0, sums = 0, own_filters = 0, total = 0;  // a worker's: header, band, sums, its own packed filters
+    size_t part_sums = 0;                                   // elements of `sums` from part to part
     size_t bytes(int workers) const { return shared + static_cast<size_t>(workers) * total; }
 };
 
 DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& traits, size_t header);
+
+// One image and group's work, in cycles but for the counts of tiles and bands.
+struct DirectWork {
+    double steps = 0;  // for each depth
+    double stores = 0, packed = 0, tiles = 0, bands = 0;
+};
+
+DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits);
+double direct_cycles(const DirectShape& shape, const DirectTraits& traits);
 
 std::string direct_refusal(const Call& call, const DirectTraits& traits);
 double direct_cost(const Call& call, const DirectTraits& traits);

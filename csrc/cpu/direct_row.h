@@ -3,8 +3,6 @@
 // a row.
 #pragma once
 
-#include <algorithm>
-
 #include "cpu/direct.h"
 #include "cpu/direct_weight.h"
 
@@ -24,22 +22,14 @@ struct DirectRow {
     static size_t workspace(const Call& call, int workers) {
         if (call.pass == Pass::grad_weight)
             return Weight::workspace(weight_gradient(call.problem, call.tensors), workers);
-        size_t most = 0;
-        const int64_t count = correlation_count(call.problem, call.pass);
-        for (int64_t index = 0; index < count; ++index)
-            most = std::max(most,
-                            Kernels::workspace(correlation_at(call.problem, call.pass, call.tensors, index), workers));
-        return most;
+        return Kernels::workspace(call, workers);
     }
 
     static Status run(const Call& call, void* workspace, Executor& executor) {
-        if (call.pass == Pass::grad_weight) {
+        if (call.pass == Pass::grad_weight)
             Weight::run(weight_gradient(call.problem, call.tensors), workspace, executor);
-            return {};
-        }
-        const int64_t count = correlation_count(call.problem, call.pass);
-        for (int64_t index = 0; index < count; ++index)
-            Kernels::run(correlation_at(call.problem, call.pass, call.tensors, index), workspace, executor);
+        else
+            Kernels::run(call, workspace, executor);
         return {};
     }
 };

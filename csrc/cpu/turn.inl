@@ -81,6 +81,26 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
     }
 }
 
+// to[virtual column][distance] of one row: the padded image's columns [0, span), `channels` of each.
+template <class T, class S>
+void turn_padded_row(const View& view, const S* row, const Axis& x, int64_t span, int64_t channels, int64_t distance,
+                     T* to) {
+    const int64_t begin = smaller(span, larger(0, -x.offset)), end = larger(begin, smaller(span, x.size - x.offset));
+    for (int64_t u = 0; u < span; ++u) {
+        if (u == begin) u = end;
+        if (u >= span) break;
+        const int64_t column = x.resolve(u + x.offset);
+        T* pixel = to + u * distance;
+        if (column < 0 || column >= x.size)
+            fill_zero(pixel, smaller(distance, round_up(channels, Vec<T>::width)));
+        else
+            turn_pixels<T>(row + column * view.stride[3], view.stride[1], view.stride[3], 1, channels, pixel, distance);
+    }
+    if (begin < end)
+        turn_pixels<T>(row + (begin + x.offset) * view.stride[3], view.stride[1], view.stride[3], end - begin, channels,
+                       to + begin * distance, distance);
+}
+
 // `lanes` vectors of `pixels` elements, to addresses `step` apart.
 template <class T, class S>
 PYCONV_INLINE void store_square(const Vec<T> (&square)[Vec<T>::width], S* to, int64_t step, int64_t element, int lanes,

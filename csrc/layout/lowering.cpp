@@ -78,15 +78,35 @@ bool repeats_pixels(const Problem& a) {
     return a.padding_mode != PaddingMode::zeros && (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right);
 }
 
-// Classes with at least one pixel.
-int64_t classes_h(const Problem& a) { return a.stride_h < a.h ? a.stride_h : a.h; }
-int64_t classes_w(const Problem& a) { return a.stride_w < a.w ? a.stride_w : a.w; }
+ParityClass parity_class_y(const Problem& a, int64_t index) {
+    return parity_class(index, a.h, a.r, a.p(), a.stride_h, a.dilation_h, a.pad_top);
+}
+
+ParityClass parity_class_x(const Problem& a, int64_t index) {
+    return parity_class(index, a.w, a.s, a.q(), a.stride_w, a.dilation_w, a.pad_left);
+}
+
+// Whether the elements of digits (a, b, c) of those sizes are one run; a digit of one value may have any stride.
+bool one_run(const int64_t (&size)[3], const int64_t (&stride)[3]) {
+    int64_t expected = 1;
+    for (int i = 2; i >= 0; --i) {
+        if (size[i] != 1 && stride[i] != expected) return false;
+        expected *= size[i];
+    }
+    return true;
+}
 
 }  // namespace
 
+// Classes with at least one pixel.
+int64_t parity_classes_y(const Problem& a) { return a.stride_h < a.h ? a.stride_h : a.h; }
+int64_t parity_classes_x(const Problem& a) { return a.stride_w < a.w ? a.stride_w : a.w; }
+Axis parity_axis_y(const Problem& a, int64_t index) { return parity_class_y(a, index).axis; }
+Axis parity_axis_x(const Problem& a, int64_t index) { return parity_class_x(a, index).axis; }
+
 int64_t correlation_count(const Problem& a, Pass pass) {
     if (pass == Pass::forward || repeats_pixels(a)) return 1;
-    return classes_h(a) * classes_w(a);
+    return parity_classes_y(a) * parity_classes_x(a);
 }
 
 Correlation correlation_at(const Problem& a, Pass pass, const Tensors& tensors, int64_t index) {
@@ -97,9 +117,8 @@ Correlation correlation_at(const Problem& a, Pass pass, const Tensors& tensors, 
         result.x = folding_axis(a.w, a.s, a.q(), a.stride_w, a.dilation_w, a.pad_left, a.pad_right, a.padding_mode);
         return result;
     }
-    const int64_t across = classes_w(a);
-    const ParityClass y = parity_class(index / across, a.h, a.r, a.p(), a.stride_h, a.dilation_h, a.pad_top);
-    const ParityClass x = parity_class(index % across, a.w, a.s, a.q(), a.stride_w, a.dilation_w, a.pad_left);
+    const int64_t across = parity_classes_x(a);
+    const ParityClass y = parity_class_y(a, index / across), x = parity_class_x(a, index % across);
     result.y = y.axis, result.x = x.axis;
     if (result.y.taps == 0 || result.x.taps == 0) result.y.taps = result.x.taps = 0;
     advance(&result.weight, y.last_tap * tensors.weight.stride[2] + x.last_tap * tensors.weight.stride[3], a.dtype);
@@ -109,6 +128,40 @@ Correlation correlation_at(const Problem& a, Pass pass, const Tensors& tensors, 
     result.output.stride[2] = a.stride_h * tensors.input.stride[2];
     result.output.stride[3] = a.stride_w * tensors.input.stride[3];
     return result;
+}
+
+Cells cells_of(const Problem& a, Pass pass, const Tensors& tensors, Correlation* result) {
+    Cells cells;
+    const bool apart =
+        a.r <= a.stride_h && a.s <= a.stride_w && (a.r == 1 || a.dilation_h == 1) && (a.s == 1 || a.dilation_w == 1);
+    const bool padded = a.pad_top || a.pad_bottom || a.pad_left || a.pad_right;
+    if (pass != Pass::grad_input || !apart || padded || correlation_count(a, pass) == 1) return cells;
+    const int64_t channels = a.channels_per_group();
+    const int64_t *weight = tensors.weight.stride, *pixel = tensors.input.stride;
+    const int64_t taps_last[3] = {channels, a.r, a.s}, channels_last[3] = {a.r, a.s, channels};
+    if (one_run(taps_last, {weight[1], weight[2], weight[3]})) {
+        cells.digit[0] = a.r, cells.digit[1] = a.s;
+        cells.step[0] = pixel[1], cells.step[1] = pixel[2], cells.step[2] = pixel[3];
+    } else if (one_run(channels_last, {weight[2], weight[3], weight[1]})) {
+        cells.digit[0] = a.s, cells.digit[1] = channels;
+        cells.step[0] = pixel[2], cells.step[1] = pixel[3], cells.step[2] = pixel[1];
+    } else {
+        return cells;
+    }
+    cells.exist = true;
+    cells.rows = a.r, cells.columns = a.s, cells.height = a.stride_h, cells.width = a.stride_w;
+    if (cells.step[2] == 1 || cells.digit[1] == 1) {
+        cells.run = cells.digit[1];
+        if (cells.step[1] == cells.run || cells.digit[0] == 1) cells.run *= cells.digit[0];
+    }
+    if (cells.run == cells.digit[0] * cells.digit[1] && cells.step[0] == cells.run) cells.run = channels * a.r * a.s;
+    *result = transposed(a, tensors);
+    result->filters = channels * a.r * a.s;
+    result->y = forward_axis(a.p(), 1, a.p(), 1, 1, 0, PaddingMode::zeros);
+    result->x = forward_axis(a.q(), 1, a.q(), 1, 1, 0, PaddingMode::zeros);
+    result->weight.stride[0] = 1;
+    result->output.stride[2] = a.stride_h * pixel[2], result->output.stride[3] = a.stride_w * pixel[3];
+    return cells;
 }
 
 WeightGradient weight_gradient(const Problem& a, const Tensors& tensors) {

@@ -5,6 +5,7 @@
 #include "cpu/direct.h"
 #include "cpu/dot.h"
 #include "cpu/gemm.h"
+#include "cpu/groups.h"
 #include "cpu/plane.h"
 #include "cpu/winograd.h"
 #include "plan/plan.h"
@@ -65,6 +66,20 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_plane_portable,
         &bf16_plane_portable,
         &f16_plane_portable,
+#if defined(__x86_64__)
+        &f32_groups_avx512,
+        &f64_groups_avx512,
+        &bf16_groups_avx512,
+        &f16_groups_avx512,
+        &f32_groups_avx2,
+        &f64_groups_avx2,
+        &bf16_groups_avx2,
+        &f16_groups_avx2,
+#endif
+        &f32_groups_portable,
+        &f64_groups_portable,
+        &bf16_groups_portable,
+        &f16_groups_portable,
 #if defined(__x86_64__)
         &f32_depthwise_large_avx512,
         &f64_depthwise_large_avx512,

@@ -103,6 +103,15 @@ struct Vec<float> {
         if (n == 1) p->bits = static_cast<uint16_t>(four);
     }
 
+    using Places = __m256i;
+    static PYCONV_INLINE void set_place(float* p, int64_t lane) {
+        const int32_t index = static_cast<int32_t>(lane);
+        __builtin_memcpy(p, &index, sizeof index);
+    }
+    static PYCONV_INLINE Places places(const float* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static PYCONV_INLINE Vec pick(Vec x, Places places) { return {_mm256_permutevar8x32_ps(x.v, places)}; }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
     static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
         return {_mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x20)};
@@ -149,6 +158,17 @@ struct Vec<double> {
     }
     PYCONV_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm256_maskstore_pd(p, lanes(0, n), v); }
+    using Places = __m256i;  // two 32-bit lanes for each
+    static PYCONV_INLINE void set_place(double* p, int64_t lane) {
+        const int32_t index[2] = {static_cast<int32_t>(2 * lane), static_cast<int32_t>(2 * lane + 1)};
+        __builtin_memcpy(p, index, sizeof index);
+    }
+    static PYCONV_INLINE Places places(const double* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static PYCONV_INLINE Vec pick(Vec x, Places places) {
+        return {_mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x.v), places))};
+    }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_pd(a.v, b.v, c.v)}; }
     static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
         return {_mm256_permute2f128_pd(_mm256_unpacklo_pd(a.v, b.v), _mm256_unpackhi_pd(a.v, b.v), 0x20)};

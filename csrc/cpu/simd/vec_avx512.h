@@ -7,6 +7,7 @@
 //   store(S*), store_first(S*, n): rounded to nearest, ties to even, where S is narrower
 //   all(x), zero(), fma(a, b, c) = a * b + c, a + b, a - b, a * b, and sum(): the lanes added in one fixed order
 //   zip_low(a, b), zip_high(a, b): lanes of a and b in turn, of their lower and of their upper halves
+//   pick(x, places(p)): lane k is lane i of x, where i was put to p[k] by set_place(p + k, i)
 //   even(a, b): lanes 0, 2, 4, ... of a, then of b
 //   store_every_other(S*, n): the first n lanes, a step of two elements apart; those between are not touched
 
@@ -75,6 +76,13 @@ struct Vec<float> {
         _mm256_mask_storeu_epi16(p, first(n), narrow(p));
     }
 
+    using Places = __m512i;
+    static PYCONV_INLINE void set_place(float* p, int64_t lane) {
+        const int32_t index = static_cast<int32_t>(lane);
+        __builtin_memcpy(p, &index, sizeof index);
+    }
+    static PYCONV_INLINE Places places(const float* p) { return _mm512_loadu_si512(p); }
+    static PYCONV_INLINE Vec pick(Vec x, Places places) { return {_mm512_permutexvar_ps(places, x.v)}; }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
     static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
         const __m512i lanes = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -120,6 +128,10 @@ struct Vec<double> {
     }
     PYCONV_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
+    using Places = __m512i;
+    static PYCONV_INLINE void set_place(double* p, int64_t lane) { __builtin_memcpy(p, &lane, sizeof lane); }
+    static PYCONV_INLINE Places places(const double* p) { return _mm512_loadu_si512(p); }
+    static PYCONV_INLINE Vec pick(Vec x, Places places) { return {_mm512_permutexvar_pd(places, x.v)}; }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }
     static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {
         return {_mm512_permutex2var_pd(a.v, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b.v)};

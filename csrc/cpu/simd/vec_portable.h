@@ -40,6 +40,14 @@ struct Vec {
     PYCONV_INLINE void store_first(S* p, int n) const {
         for (int i = 0; i < n; ++i) p[i] = static_cast<S>(v[i]);
     }
+    using Places = const T*;
+    static PYCONV_INLINE void set_place(T* p, int64_t lane) { *p = static_cast<T>(lane); }
+    static PYCONV_INLINE Places places(const T* p) { return p; }
+    static PYCONV_INLINE Vec pick(Vec x, Places places) {
+        Vec result;
+        for (int i = 0; i < width; ++i) result.v[i] = x.v[static_cast<int>(places[i])];
+        return result;
+    }
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
     static PYCONV_INLINE Vec zip_low(Vec a, Vec b) { return zip(a, b, 0); }
     static PYCONV_INLINE Vec zip_high(Vec a, Vec b) { return zip(a, b, width / 2); }

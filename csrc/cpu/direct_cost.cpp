@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+// What the direct kernels refuse, and what they cost.
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/direct.h"
+#include "cpu/model.h"
+
+namespace pyconv {
+
+namespace {
+
+constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
+
+// Steps of all panels of `count` in a row, cut evenly as for_each_panel does (rows) or into full ones (columns).
+double steps_of_rows(int64_t count, int64_t panel, int64_t vectors) {
+    const int64_t panels = ceil_div(count, panel), most = ceil_div(count, panels);
+    return static_cast<double>(panels) * step_cycles(most, vectors);
+}
+
+// Cycles for each element copied, and for each stored, `step` elements apart in memory.
+double copied_each(int64_t step, const DirectTraits& traits) {
+    const double width = static_cast<double>(traits.width);
+    return step == 1 ? 2 / width : step == 2 ? 5 / width : 1.2;
+}
+
+double stored_each(const DirectShape& shape, const DirectTraits& traits) {
+    const int64_t step = shape.a.output.stride[3];
+    if (shape.zips) return 4 / static_cast<double>(traits.width);
+    if (shape.cells.exist) return 2 / static_cast<double>(std::min(traits.width, shape.cells.run));
+    const double width = static_cast<double>(traits.width);
+    return step == 1 ? 3 / width : step == 2 && traits.isa >= Isa::avx512 ? 6 / width : 2;
+}
+
+}  // namespace
+
+DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
+    const Correlation& a = shape.a;
+    const int64_t columns = shape.x.block, per_tile = traits.columns();
+    const double filters = static_cast<double>(a.filters), channels = static_cast<double>(a.channels);
+    const double pixels = static_cast<double>(a.y.out * a.x.out);
+    const int64_t run = shape.flat ? (shape.y.block - 1) * shape.x.length + columns : columns;
+    const double runs = static_cast<double>(shape.x.blocks * (shape.flat ? shape.y.blocks : a.y.out));
+    DirectWork work;
+    if (shape.order == BandOrder::pixels_as_columns) {
+        const auto add = [&](int64_t panels, int64_t rows) {
+            const int64_t vectors = tile_vectors(traits.rows, rows), width = vectors * traits.width;
+            const double full = static_cast<double>(panels * (run / width)), last = static_cast<double>(panels);
+            work.steps += full * step_cycles(rows, vectors);
+            if (run % width) work.steps += last * step_cycles(rows, ceil_div(run % width, traits.width));
+            work.tiles += static_cast<double>(panels * ceil_div(run, width));
+        };
+        add(a.filters / shape.filter_panel, shape.filter_panel);
+        if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
+        work.stores = filters * pixels * stored_each(shape, traits);
+        if (shape.bundle > 1)  // squares are turned whole, however many of a bundle's filters are in them
+            work.stores = pixels * 12 * static_cast<double>(ceil_div(shape.bundle * a.filters, traits.width)) /
+                          static_cast<double>(shape.bundle);
+    } else {
+        const int64_t rest = a.filters % per_tile;
+        work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(run, traits.rows, 2);
+        if (rest) work.steps += steps_of_rows(run, traits.rows, ceil_div(rest, traits.width));
+        work.tiles = static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
+        const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
+        const bool turned = a.output.stride[1] != 1;
+        work.stores = vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(shape, traits) : 3);
+    }
+    work.steps *= runs, work.tiles *= runs * static_cast<double>(shape.parts);
+    work.stores *= static_cast<double>(shape.parts);
+    // The bands, with what neighbouring ones pack twice: planes are copied line by line, spread or turned pixel by pixel.
+    const double lines =
+        static_cast<double>(shape.y.blocks * shape.y.length * shape.y.phases * shape.x.blocks * shape.x.phases);
+    const double positions = lines * static_cast<double>(shape.x.length);
+    const double vectors = channels / static_cast<double>(traits.width);
+    if (shape.order == BandOrder::channels_as_rows)
+        work.packed = positions * (8 + 2 * vectors);
+    else if (a.input.stride[1] == 1 && a.input.stride[3] != 1 && a.channels > 2)
+        work.packed = positions * (8 + std::ceil(vectors * static_cast<double>(shape.bundle)) * 10) /
+                      static_cast<double>(shape.bundle);
+    else
+        work.packed = channels * (lines * 15 + positions * copied_each(a.input.stride[3] * shape.x.stride, traits));
+    work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks) / static_cast<double>(shape.bundle);
+    return work;
+}
+
+double direct_cycles(const DirectShape& shape, const DirectTraits& traits) {
+    const DirectWork work = direct_work(shape, traits);
+    constexpr double kTile = 60, kBand = 400;  // a call, its sums in and out; what a band costs besides
+    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed + kTile * work.tiles +
+           kBand * work.bands;
+}
+
+std::string direct_refusal(const Call& call, const DirectTraits& traits) {
+    const Problem& a = call.problem;
+    if (correlation_at(a, call.pass, call.tensors, 0).folds())
+        return std::string("padding mode ") + name_of(a.padding_mode) +
+               " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
+    const int64_t band = direct_shape(call, traits, 1).band * traits.compute_bytes;
+    if (band <= kBandBytesMost) return {};
+    return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
+           std::to_string(kBandBytesMost >> 20);
+}
+
+double direct_cost(const Call& call, const DirectTraits& traits) {
+    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, with what a step takes beyond step()'s count.
+    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2};
+    const DirectShape shape = direct_shape(call, traits, 1);
+    const Correlation& a = shape.a;
+    const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
+    const double total = direct_cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
+    return total / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
+}
+
+}  // namespace pyconv

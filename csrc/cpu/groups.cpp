@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// Geometry, refusals and cost of the kernels for small groups.
+#include "cpu/groups.h"
+
+#include <algorithm>
+
+#include "cpu/model.h"
+
+namespace pyconv {
+
+namespace {
+
+constexpr int64_t kBandBytes = 256 << 10;     // of a tile's units: in the second level cache
+constexpr int64_t kBandBytesMost = 16 << 20;  // beyond which a call is refused
+constexpr int64_t kSideBySide = 256;  // bytes of a pixel that a tile reads at once, where channels lie side by side
+constexpr int64_t kTilesAWorker = 4;
+
+void set_rows(GroupsShape* shape, int64_t rows) {
+    const int64_t out = shape->parts.a.y.out;
+    shape->row_blocks = ceil_div(out, std::max<int64_t>(1, rows));
+    shape->rows = ceil_div(out, shape->row_blocks);
+    shape->row_blocks = ceil_div(out, shape->rows);
+}
+
+void set_units(GroupsShape* shape, int64_t units) {
+    shape->tile_units = std::max<int64_t>(1, std::min(units, shape->units));
+    shape->unit_blocks = ceil_div(shape->units, shape->tile_units);
+}
+
+}  // namespace
+
+GroupsShape groups_shape(const Call& call, const GroupsTraits& traits, int workers) {
+    GroupsShape shape;
+    shape.call = call;
+    shape.parts = parts_of(call);
+    const Correlation& a = shape.parts.a;
+    const int64_t channels = std::max<int64_t>(1, a.channels);
+    shape.unit_groups =
+        std::min(a.groups, std::max<int64_t>(1, std::min(traits.width / a.filters, traits.width / channels)));
+    shape.units = ceil_div(a.groups, shape.unit_groups);
+    shape.vectors = ceil_div(shape.unit_groups * a.filters, traits.width);
+    shape.slot = shape.unit_groups > 1 ? traits.width : channels;
+    shape.columns = (a.x.out - 1) * a.x.stride + (a.x.taps > 0 ? (a.x.taps - 1) * a.x.dilation : 0) + 1;
+    shape.turns = a.output.stride[1] != 1;
+    const int64_t bytes = traits.compute_bytes;
+    const bool side_by_side = a.input.stride[1] == 1 || a.output.stride[1] == 1;
+    set_units(&shape, side_by_side ? ceil_div(kSideBySide, shape.unit_groups * channels * size_of(a.dtype)) : 1);
+    // Rows that fit, and enough tiles: units first, which costs nothing but places in a cache line.
+    const int64_t row_bytes = shape.tile_units * shape.columns * shape.slot * bytes;
+    set_rows(&shape, (kBandBytes / row_bytes - shape.band_rows(1)) / a.y.stride + 1);
+    const int64_t wanted = workers > 1 ? kTilesAWorker * workers : 1;
+    while (shape.tiles() < wanted) {
+        if (shape.tile_units > 1 && shape.rows < 8)
+            set_units(&shape, shape.tile_units / 2);
+        else if (shape.rows > 1)
+            set_rows(&shape, ceil_div(shape.rows, 2));
+        else
+            break;
+    }
+    return shape;
+}
+
+GroupsScratch groups_scratch(const GroupsShape& shape, const GroupsTraits& traits) {
+    const auto bytes = [](int64_t count, int64_t size) { return aligned_bytes(static_cast<size_t>(count * size)); };
+    const int64_t size = traits.compute_bytes;
+    GroupsScratch scratch;
+    scratch.offsets = bytes(shape.units * shape.unit_weights(traits.width), size);
+    scratch.picks = scratch.offsets + bytes(shape.parts.taps, sizeof(int32_t));
+    scratch.parts = scratch.picks + bytes(shape.parts.a.channels * traits.width, size);
+    scratch.shared = scratch.parts + bytes(shape.parts.count, sizeof(Part));
+    scratch.line = bytes(shape.tile_units * shape.unit_band() + traits.width, size);
+    scratch.total = scratch.line + bytes(shape.parts.across * shape.parts.a.x.out * traits.width, size);
+    return scratch;
+}
+
+std::string groups_refusal(const Call& call, const GroupsTraits& traits) {
+    const Problem& a = call.problem;
+    if (call.pass == Pass::grad_weight) return "does forward and grad_input, a vector of filters serves no grad_weight";
+    if (a.groups == 1) return "is for grouped problems, there is one group";
+    if (correlation_at(a, call.pass, call.tensors, 0).folds())
+        return std::string("padding mode ") + name_of(a.padding_mode) +
+               " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
+    const GroupsShape shape = groups_shape(call, traits, 1);
+    const int64_t band = shape.tile_units * shape.unit_band() * traits.compute_bytes;
+    if (band <= kBandBytesMost) return {};
+    return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
+           std::to_string(kBandBytesMost >> 20);
+}
+
+double groups_cost(const Call& call, const GroupsTraits& traits) {
+    // Cycles a nanosecond, and of a multiply-add with the load it needs. The rate is above the clock, because the
+    // direct kernels' costs, with which these are compared, are further below what small groups take (EPYC Zen 4,
+    // 2026-11).
+    constexpr double kRate[kIsas] = {1.9, 3.9, 3.9, 3.9}, kPicked = 1.35, kBroadcast = 1.2;
+    const GroupsShape shape = groups_shape(call, traits, 1);
+    const Correlation& a = shape.parts.a;
+    const int64_t panels = ceil_div(a.x.out, traits.rows), pixels = ceil_div(a.x.out, panels);
+    const double vectors = static_cast<double>(shape.units * shape.vectors);
+    const double blocks = vectors * static_cast<double>(a.y.out * panels);
+    const bool picks = shape.unit_groups > 1;
+    const double step = std::max(4.0, static_cast<double>(pixels) * (picks ? kPicked : kBroadcast) + 1);
+    const double sums = blocks * step * static_cast<double>(shape.parts.taps * a.channels);
+    const double stores = vectors * static_cast<double>(shape.parts.count * a.y.out * a.x.out) * (shape.turns ? 9 : 3);
+    const double source = static_cast<double>(shape.units * shape.row_blocks * shape.band_rows(shape.rows)) *
+                          static_cast<double>(shape.columns * ceil_div(shape.slot, traits.width));
+    const double packed = source * (a.input.stride[1] == 1 ? 3 : 9);
+    const double calls = blocks * static_cast<double>(shape.parts.count) * 20;
+    const double weights = static_cast<double>(shape.units * shape.unit_weights(traits.width));
+    const double cycles = (sums + stores + packed + calls) * static_cast<double>(a.n) + weights + 8000;
+    return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
+}
+
+}  // namespace pyconv

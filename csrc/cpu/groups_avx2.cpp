@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// Small groups on AVX2 and FMA; one row of the plan a dtype.
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/groups.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define PYCONV_ISA avx2
+#define PYCONV_ISA_TARGET "avx2,fma,f16c"
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_avx2.h"
+#include "cpu/simd/transpose.inl"
+#include "cpu/copy.inl"
+#include "cpu/turn.inl"
+#include "cpu/pack_filters.inl"
+#include "cpu/groups.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+namespace {
+
+template <class S, class T>
+using Kernels = avx2::Groups<S, T, 12, Isa::avx2>;
+
+}  // namespace
+
+#define PYCONV_ROW(name, dtype, S, T) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx2, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
+            Kernels<S, T>::workspace, Kernels<S, T>::run \
+    }
+
+PYCONV_ROW(f32_groups_avx2, f32, float, float);
+PYCONV_ROW(f64_groups_avx2, f64, double, double);
+PYCONV_ROW(bf16_groups_avx2, bf16, bf16, float);
+PYCONV_ROW(f16_groups_avx2, f16, f16, float);
+
+}  // namespace pyconv
+
+#endif
