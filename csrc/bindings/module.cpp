@@ -111,7 +111,8 @@ void for_each_row(bool cuda, const Visit& visit) {
     constexpr Pass passes[] = {Pass::forward, Pass::grad_input, Pass::grad_weight};
     auto each = [&](const auto& table) {
         for (const auto* row : table)
-            for (Pass pass : passes) visit(*row, pass);
+            for (Pass pass : passes)
+                if (row->passes & bit_of(pass)) visit(*row, pass);
     };
 #if defined(PYCONV_CUDA_VERSION)
     if (cuda) return each(cuda_algorithms());

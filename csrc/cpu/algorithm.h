@@ -12,6 +12,12 @@
 
 namespace pyconv {
 
+// What an algorithm does of the three passes: a bit each.
+constexpr uint8_t bit_of(Pass pass) { return static_cast<uint8_t>(1u << static_cast<int>(pass)); }
+constexpr uint8_t kGradWeightOnly = bit_of(Pass::grad_weight);
+constexpr uint8_t kCorrelationsOnly = bit_of(Pass::forward) | bit_of(Pass::grad_input);
+constexpr uint8_t kEveryPass = kCorrelationsOnly | kGradWeightOnly;
+
 struct Algorithm {
     const char* name;  // dtype_verb_tile_isa: the symbol, the table row, the test id and the bench row
     DType dtype;
@@ -30,6 +36,7 @@ struct Algorithm {
 
     // Whether sums that are exact in any order come out exact: not where transforms round.
     bool exact = true;
+    uint8_t passes = kEveryPass;  // of others, refusal() is a sentence for every call
 
     // How often run() was called in this process, by pass: tests ask for algorithms that none of them reached.
     mutable std::atomic<int64_t> executions[3] = {{0}, {0}, {0}};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The direct correlation on AVX2; one row of the plan a dtype.
+// The direct correlation on AVX2; two rows of the plan a dtype, the second for grad_weight along
+// rows.
 #include <cstdint>
 #include <cstring>
 
@@ -35,6 +36,9 @@ namespace {
 template <class S, class T>
 using Row = DirectRow<avx2::Direct<S, T, 6, Isa::avx2>, avx2::DirectWeight<S, T, 6, Isa::avx2>>;
 
+template <class S, class T>
+using Rows = WeightRowsRow<avx2::WeightRows<S, T, 6, Isa::avx2>>;
+
 }  // namespace
 
 #define PYCONV_ROW(name, dtype, S, T) \
@@ -46,6 +50,17 @@ PYCONV_ROW(f32_direct_6x16_avx2, f32, float, float);
 PYCONV_ROW(f64_direct_6x8_avx2, f64, double, double);
 PYCONV_ROW(bf16_direct_6x16_avx2, bf16, bf16, float);
 PYCONV_ROW(f16_direct_6x16_avx2, f16, f16, float);
+
+#define PYCONV_WEIGHT_ROW(name, dtype, S, T) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx2, Rows<S, T>::refusal, Rows<S, T>::cost, Rows<S, T>::workspace, Rows<S, T>::run, \
+            true, kGradWeightOnly \
+    }
+
+PYCONV_WEIGHT_ROW(f32_weight_rows_avx2, f32, float, float);
+PYCONV_WEIGHT_ROW(f64_weight_rows_avx2, f64, double, double);
+PYCONV_WEIGHT_ROW(bf16_weight_rows_avx2, bf16, bf16, float);
+PYCONV_WEIGHT_ROW(f16_weight_rows_avx2, f16, f16, float);
 
 }  // namespace pyconv
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The direct correlation on AVX-512; one row of the plan a dtype.
+// The direct correlation on AVX-512; two rows of the plan a dtype, the second for grad_weight along
+// rows.
 #include <cstdint>
 #include <cstring>
 
@@ -35,6 +36,9 @@ namespace {
 template <class S, class T>
 using Row = DirectRow<avx512::Direct<S, T, 14, Isa::avx512>, avx512::DirectWeight<S, T, 14, Isa::avx512>>;
 
+template <class S, class T>
+using Rows = WeightRowsRow<avx512::WeightRows<S, T, 14, Isa::avx512>>;
+
 }  // namespace
 
 #define PYCONV_ROW(name, dtype, S, T) \
@@ -46,6 +50,17 @@ PYCONV_ROW(f32_direct_14x32_avx512, f32, float, float);
 PYCONV_ROW(f64_direct_14x16_avx512, f64, double, double);
 PYCONV_ROW(bf16_direct_14x32_avx512, bf16, bf16, float);
 PYCONV_ROW(f16_direct_14x32_avx512, f16, f16, float);
+
+#define PYCONV_WEIGHT_ROW(name, dtype, S, T) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx512, Rows<S, T>::refusal, Rows<S, T>::cost, Rows<S, T>::workspace, \
+            Rows<S, T>::run, true, kGradWeightOnly \
+    }
+
+PYCONV_WEIGHT_ROW(f32_weight_rows_avx512, f32, float, float);
+PYCONV_WEIGHT_ROW(f64_weight_rows_avx512, f64, double, double);
+PYCONV_WEIGHT_ROW(bf16_weight_rows_avx512, bf16, bf16, float);
+PYCONV_WEIGHT_ROW(f16_weight_rows_avx512, f16, f16, float);
 
 }  // namespace pyconv
 

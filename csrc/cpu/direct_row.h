@@ -5,6 +5,7 @@
 
 #include "cpu/direct.h"
 #include "cpu/direct_weight.h"
+#include "cpu/direct_weight_rows.h"
 
 namespace pyconv {
 
@@ -30,6 +31,20 @@ struct DirectRow {
             Weight::run(weight_gradient(call.problem, call.tensors), workspace, executor);
         else
             Kernels::run(call, workspace, executor);
+        return {};
+    }
+};
+
+// The same of a WeightRows<...>.
+template <class Kernels>
+struct WeightRowsRow {
+    static WeightGradient gradient(const Call& call) { return weight_gradient(call.problem, call.tensors); }
+
+    static std::string refusal(const Call& call) { return weight_rows_refusal(call, Kernels::traits()); }
+    static double cost(const Call& call) { return weight_rows_cost(call, Kernels::traits()); }
+    static size_t workspace(const Call& call, int workers) { return Kernels::workspace(gradient(call), workers); }
+    static Status run(const Call& call, void* workspace, Executor& executor) {
+        Kernels::run(gradient(call), workspace, executor);
         return {};
     }
 };

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "cpu/direct_weight_rows.h"
 #include "cpu/model.h"
 
 namespace pyconv {
@@ -192,9 +191,8 @@ WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& trait
     return scratch;
 }
 
-std::string direct_weight_refusal(const Call& call, const DirectTraits& traits, bool may_take_rows) {
+std::string direct_weight_refusal(const Call& call, const DirectTraits& traits) {
     const WeightGradient gradient = weight_gradient(call.problem, call.tensors);
-    if (may_take_rows && takes_rows(gradient, traits)) return {};  // its tiles are few weights
     const WeightShape shape = weight_shape(gradient, traits);
     const WeightScratch scratch = weight_scratch(shape, traits);
     const int64_t most = static_cast<int64_t>(std::max(scratch.shared, scratch.total));
@@ -204,15 +202,11 @@ std::string direct_weight_refusal(const Call& call, const DirectTraits& traits, 
     return {};
 }
 
-double direct_weight_cost(const Call& call, const DirectTraits& traits, bool may_take_rows) {
+double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond; and cycles a micro-kernel call, with its sums in and out.
     constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2}, kSlot = 120, kUnit = 1500;
     const double rate = kRate[static_cast<int>(traits.isa)];
     const WeightGradient gradient = weight_gradient(call.problem, call.tensors);
-    if (may_take_rows && takes_rows(gradient, traits)) {
-        const WeightRowsShape shape = weight_rows_shape(gradient, traits);
-        return (weight_rows_cycles(shape, traits) / rate + 3000) * 1e-9 + memory_seconds(call.problem);
-    }
     const WeightShape shape = weight_shape(gradient, traits);
     const WeightGradient& a = shape.a;
     const double pixels = static_cast<double>(a.pixels()), units = static_cast<double>(shape.units());

@@ -63,7 +63,7 @@ struct WeightScratch {
 WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& traits);
 
 // Either way for grad_weight: on bands, or along rows where those are taken and may be (direct_weight_rows.h).
-std::string direct_weight_refusal(const Call& call, const DirectTraits& traits, bool may_take_rows = true);
-double direct_weight_cost(const Call& call, const DirectTraits& traits, bool may_take_rows = true);
+std::string direct_weight_refusal(const Call& call, const DirectTraits& traits);
+double direct_weight_cost(const Call& call, const DirectTraits& traits);
 
 }  // namespace pyconv

@@ -15,7 +15,6 @@
 template <class S, class T, int MR, Isa isa>
 struct DirectWeight {
     using V = Vec<T>;
-    using Rows = WeightRows<S, T, MR, isa>;
     using Packing = WeightPacking<S, T, MR, isa>;
     static constexpr int W = V::width, NR = 2 * W;
 
@@ -225,13 +224,11 @@ struct DirectWeight {
     }
 
     static size_t workspace(const WeightGradient& a, int workers) {
-        if (takes_rows(a, traits())) return Rows::workspace(a, workers);
         const WeightShape shape = weight_shape(a, traits());
         return weight_scratch(shape, traits()).bytes(workers);
     }
 
     static void run(const WeightGradient& a, void* memory, Executor& executor) {
-        if (takes_rows(a, traits())) return Rows::run(a, memory, executor);
         const WeightShape shape = weight_shape(a, traits());
         const WeightScratch scratch = weight_scratch(shape, traits());
         char* bytes = static_cast<char*>(memory);

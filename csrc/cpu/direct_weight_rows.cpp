@@ -22,15 +22,6 @@ constexpr int64_t kChunkPixels = 4096;
 
 }  // namespace
 
-bool takes_rows(const WeightGradient& a, const DirectTraits& traits) {
-    if (a.grad_output.stride[3] != 1 || a.grad_output.stride[1] == 1 || a.filters < 2) return false;
-    const int64_t width = traits.width;
-    if (a.taps() == 1 ? a.channels > kRowChannels : a.channels > 1 || a.taps() > kRowTaps) return false;
-    const bool flat = a.taps() == 1 && a.x.size == a.x.out && a.y.size == a.y.out && a.x.offset == 0 && a.y.offset == 0;
-    const int64_t columns = flat ? a.x.out * a.y.out : a.x.out;
-    return 4 * round_up(columns, width) <= 5 * columns && a.y.out * a.x.out >= 256;
-}
-
 WeightRowsShape weight_rows_shape(const WeightGradient& whole, const DirectTraits& traits) {
     WeightRowsShape shape;
     shape.a = merge_axes(whole);
@@ -84,6 +75,8 @@ WeightRowsScratch weight_rows_scratch(const WeightRowsShape& shape, const Direct
     return scratch;
 }
 
+namespace {
+
 double weight_rows_cycles(const WeightRowsShape& shape, const DirectTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11.
     constexpr double kSums = 2.5;  // cycles of a vector of sums, in and out
@@ -97,6 +90,32 @@ double weight_rows_cycles(const WeightRowsShape& shape, const DirectTraits& trai
                   static_cast<double>(shape.filter_blocks * shape.units() * a.channels * shape.band_rows(shape.rows)) *
                   (20 + static_cast<double>(shape.band_row()) * (a.x.stride > 2 ? 1 : 0.2));
     return cycles;
+}
+
+}  // namespace
+
+std::string weight_rows_refusal(const Call& call, const DirectTraits& traits) {
+    if (call.pass != Pass::grad_weight) return "does grad_weight only";
+    const WeightGradient a = weight_gradient(call.problem, call.tensors);
+    if (a.grad_output.stride[3] != 1 || a.grad_output.stride[1] == 1)
+        return "takes grad_output with contiguous rows (NCHW) only";
+    if (a.filters < 2) return "takes two filters a group or more, the problem has one";
+    if (a.taps() == 1 ? a.channels > kRowChannels : a.channels > 1 || a.taps() > kRowTaps)
+        return "takes kernels of " + std::to_string(kRowTaps) + " taps on one channel and 1x1 on " +
+               std::to_string(kRowChannels) + ", the problem has " + std::to_string(a.taps()) + " taps on " +
+               std::to_string(a.channels);
+    const bool flat = a.taps() == 1 && a.x.size == a.x.out && a.y.size == a.y.out && a.x.offset == 0 && a.y.offset == 0;
+    const int64_t columns = flat ? a.x.out * a.y.out : a.x.out;
+    if (4 * round_up(columns, traits.width) > 5 * columns || a.y.out * a.x.out < 256)
+        return "takes output rows that fill vectors, of 256 pixels or more";
+    return {};
+}
+
+double weight_rows_cost(const Call& call, const DirectTraits& traits) {
+    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2};  // cycles a nanosecond; Zen 4, 2026-11
+    const WeightRowsShape shape = weight_rows_shape(weight_gradient(call.problem, call.tensors), traits);
+    return (weight_rows_cycles(shape, traits) / kRate[static_cast<int>(traits.isa)] + 3000) * 1e-9 +
+           memory_seconds(call.problem);
 }
 
 }  // namespace pyconv

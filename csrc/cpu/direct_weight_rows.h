@@ -30,8 +30,6 @@ struct WeightRowsShape {
     int64_t tap_group(int64_t index) const { return index * taps / tap_groups; }  // its first tap
 };
 
-// Whether this is the way for it.
-bool takes_rows(const WeightGradient& a, const DirectTraits& traits);
 WeightRowsShape weight_rows_shape(const WeightGradient& a, const DirectTraits& traits);
 
 // Byte offsets: every tile's sums, shared; then a worker's table of taps, band and vectors of sums.
@@ -42,6 +40,15 @@ struct WeightRowsScratch {
 };
 
 WeightRowsScratch weight_rows_scratch(const WeightRowsShape& shape, const DirectTraits& traits);
-double weight_rows_cycles(const WeightRowsShape& shape, const DirectTraits& traits);
+
+std::string weight_rows_refusal(const Call& call, const DirectTraits& traits);
+double weight_rows_cost(const Call& call, const DirectTraits& traits);
+
+extern const Algorithm f32_weight_rows_portable, f64_weight_rows_portable, bf16_weight_rows_portable,
+    f16_weight_rows_portable;
+#if defined(__x86_64__)
+extern const Algorithm f32_weight_rows_avx2, f64_weight_rows_avx2, bf16_weight_rows_avx2, f16_weight_rows_avx2;
+extern const Algorithm f32_weight_rows_avx512, f64_weight_rows_avx512, bf16_weight_rows_avx512, f16_weight_rows_avx512;
+#endif
 
 }  // namespace pyconv

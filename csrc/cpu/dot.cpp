@@ -23,7 +23,7 @@ DotWeightShape dot_weight_shape(const WeightGradient& a, const DirectTraits& tra
 }
 
 std::string dot_refusal(const Call& call, const DirectTraits& traits) {
-    return call.pass == Pass::grad_weight ? direct_weight_refusal(call, traits, false) : direct_refusal(call, traits);
+    return call.pass == Pass::grad_weight ? direct_weight_refusal(call, traits) : direct_refusal(call, traits);
 }
 
 double dot_cost(const Call& call, const DirectTraits& traits) {
@@ -33,7 +33,7 @@ double dot_cost(const Call& call, const DirectTraits& traits) {
     Call pairs = call;
     pairs.problem.n = ceil_div(call.problem.n, 2);
     const bool halves = call.problem.n == 1 && call.problem.p() > 1;
-    return direct_weight_cost(pairs, traits, false) * (halves ? 0.55 : kJoining);
+    return direct_weight_cost(pairs, traits) * (halves ? 0.55 : kJoining);
 }
 
 }  // namespace pyconv

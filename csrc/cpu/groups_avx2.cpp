@@ -31,7 +31,7 @@ using Kernels = avx2::Groups<S, T, 12, Isa::avx2>;
 #define PYCONV_ROW(name, dtype, S, T) \
     const Algorithm name { \
         #name, DType::dtype, Isa::avx2, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
-            Kernels<S, T>::workspace, Kernels<S, T>::run \
+            Kernels<S, T>::workspace, Kernels<S, T>::run, true, kCorrelationsOnly \
     }
 
 PYCONV_ROW(f32_groups_avx2, f32, float, float);

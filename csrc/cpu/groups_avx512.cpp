@@ -31,7 +31,7 @@ using Kernels = avx512::Groups<S, T, 16, Isa::avx512>;
 #define PYCONV_ROW(name, dtype, S, T) \
     const Algorithm name { \
         #name, DType::dtype, Isa::avx512, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
-            Kernels<S, T>::workspace, Kernels<S, T>::run \
+            Kernels<S, T>::workspace, Kernels<S, T>::run, true, kCorrelationsOnly \
     }
 
 PYCONV_ROW(f32_groups_avx512, f32, float, float);

@@ -27,7 +27,7 @@ using Kernels = portable::Groups<S, T, 8, Isa::portable>;
 #define PYCONV_ROW(name, dtype, S, T) \
     const Algorithm name { \
         #name, DType::dtype, Isa::portable, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
-            Kernels<S, T>::workspace, Kernels<S, T>::run \
+            Kernels<S, T>::workspace, Kernels<S, T>::run, true, kCorrelationsOnly \
     }
 
 PYCONV_ROW(f32_groups_portable, f32, float, float);

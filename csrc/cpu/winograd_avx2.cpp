@@ -32,7 +32,8 @@ using Row = avx2::WinogradRow<avx2::WinogradKernels<S, M, 6, Isa::avx2>>;
 
 #define PYCONV_ROW(name, dtype, S, M, exact) \
     const Algorithm name { \
-        #name, DType::dtype, Isa::avx2, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, exact \
+        #name, DType::dtype, Isa::avx2, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, \
+            exact, kCorrelationsOnly \
     }
 
 PYCONV_ROW(f32_winograd2x2_avx2, f32, float, 2, true);

@@ -33,7 +33,7 @@ using Row = avx512::WinogradRow<avx512::WinogradKernels<S, M, 14, Isa::avx512>>;
 #define PYCONV_ROW(name, dtype, S, M, exact) \
     const Algorithm name { \
         #name, DType::dtype, Isa::avx512, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, \
-            exact \
+            exact, kCorrelationsOnly \
     }
 
 PYCONV_ROW(f32_winograd2x2_avx512, f32, float, 2, true);

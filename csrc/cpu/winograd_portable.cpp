@@ -29,7 +29,7 @@ using Row = portable::WinogradRow<portable::WinogradKernels<S, M, 4, Isa::portab
 #define PYCONV_ROW(name, dtype, S, M, exact) \
     const Algorithm name { \
         #name, DType::dtype, Isa::portable, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, \
-            exact \
+            exact, kCorrelationsOnly \
     }
 
 PYCONV_ROW(f32_winograd2x2_portable, f32, float, 2, true);

@@ -29,6 +29,7 @@ struct CudaAlgorithm {
     Status (*run)(const Call& call, void* workspace, CUstream_st* stream);
 
     bool exact = true;  // as in cpu/algorithm.h
+    uint8_t passes = 7;
 
     // How often run() was called in this process, by pass.
     mutable std::atomic<int64_t> executions[3] = {{0}, {0}, {0}};

@@ -3,6 +3,7 @@
 #include "cpu/depthwise.h"
 #include "cpu/depthwise_large.h"
 #include "cpu/direct.h"
+#include "cpu/direct_weight_rows.h"
 #include "cpu/dot.h"
 #include "cpu/gemm.h"
 #include "cpu/groups.h"
@@ -25,6 +26,10 @@ std::vector<const Algorithm*>& cpu_table() {
         &f32_winograd2x2_avx512,
         &bf16_winograd4x4_avx512,
         &f16_winograd4x4_avx512,
+        &f32_weight_rows_avx512,
+        &f64_weight_rows_avx512,
+        &bf16_weight_rows_avx512,
+        &f16_weight_rows_avx512,
         &f32_direct_14x32_avx512,
         &f64_direct_14x16_avx512,
         &bf16_direct_14x32_avx512,
@@ -41,6 +46,10 @@ std::vector<const Algorithm*>& cpu_table() {
         &f32_winograd2x2_avx2,
         &bf16_winograd4x4_avx2,
         &f16_winograd4x4_avx2,
+        &f32_weight_rows_avx2,
+        &f64_weight_rows_avx2,
+        &bf16_weight_rows_avx2,
+        &f16_weight_rows_avx2,
         &f32_direct_6x16_avx2,
         &f64_direct_6x8_avx2,
         &bf16_direct_6x16_avx2,
@@ -54,6 +63,10 @@ std::vector<const Algorithm*>& cpu_table() {
         &bf16_plane_avx2,
         &f16_plane_avx2,
 #endif
+        &f32_weight_rows_portable,
+        &f64_weight_rows_portable,
+        &bf16_weight_rows_portable,
+        &f16_weight_rows_portable,
         &f32_direct_4x8_portable,
         &f64_direct_4x4_portable,
         &bf16_direct_4x8_portable,
