@@ -96,10 +96,11 @@ def test_layouts_do_not_change_float_results_of_one_row(pass_: str) -> None:
             want = problems.run(pass_, a, b, p, name)
             for variant in ("transposed", "window", "strided", "offset"):
                 view = VARIANTS[variant]
-                wrong = (
-                    ""
-                    if same_bits(problems.run(pass_, view(a), view(b), p, name), want)
-                    else f"{variant} differs"
-                )
-                results.append((f"{p} {name}", wrong))
+                try:
+                    got = problems.run(pass_, view(a), view(b), p, name)
+                except RuntimeError as error:
+                    if "refuses" not in str(error):  # a row may be for some layouts only
+                        raise
+                    continue
+                results.append((f"{p} {name}", "" if same_bits(got, want) else f"{variant} differs"))
     problems.report(results)

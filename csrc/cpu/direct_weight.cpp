@@ -125,9 +125,19 @@ int64_t WeightShape::slots(const DirectTraits& traits) const {
     return runs() * ceil_div(run, along) * ceil_div(filter_block, across);
 }
 
+// Units keep their pixels, so that chunks, and with them every bit, are the same whether rows follow each other or not.
+static void join_rows(WeightShape* shape) {
+    if (shape->column_units > 1) return;
+    const WeightGradient joined = merge_axes(shape->a);
+    if (joined.x.out == shape->a.x.out) return;
+    shape->columns = shape->rows * shape->a.x.out, shape->column_units = shape->row_units;
+    shape->rows = shape->row_units = 1;
+    shape->a = joined;
+}
+
 WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits) {
     WeightShape shape;
-    shape.a = merge_axes(whole);
+    shape.a = whole;
     const WeightGradient& a = shape.a;
     shape.merged = a.x.taps == 1 || a.x.dilation == 1;
     shape.step_y = a.y.taps == 1 ? 1 : a.y.stride;
@@ -157,6 +167,7 @@ WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits
     shape.row_block = ceil_div(a.y.taps, ceil_div(a.y.taps, shape.row_block));
     shape.row_blocks = ceil_div(a.y.taps, shape.row_block);
     cut_units(&shape, traits.width, traits.compute_bytes);
+    join_rows(&shape);
 
     const int64_t tile_bytes = shape.slots(traits) * traits.rows * traits.columns() * traits.compute_bytes;
     int64_t chunks = ceil_div(kTiles, shape.blocks());

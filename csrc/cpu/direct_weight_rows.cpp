@@ -105,6 +105,8 @@ std::string weight_rows_refusal(const Call& call, const DirectTraits& traits) {
                std::to_string(kRowChannels) + ", the problem has " + std::to_string(a.taps()) + " taps on " +
                std::to_string(a.channels);
     const bool flat = a.taps() == 1 && a.x.size == a.x.out && a.y.size == a.y.out && a.x.offset == 0 && a.y.offset == 0;
+    if (flat && a.y.out > 1 && merge_axes(a).y.out > 1)
+        return "takes 1x1 kernels where image rows follow each other only";
     const int64_t columns = flat ? a.x.out * a.y.out : a.x.out;
     if (4 * round_up(columns, traits.width) > 5 * columns || a.y.out * a.x.out < 256)
         return "takes output rows that fill vectors, of 256 pixels or more";
