@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cpu/algorithm.h"
+#include "cpu/cache.h"
 #include "layout/parts.h"
 
 namespace pyconv {
@@ -66,6 +67,7 @@ struct DirectShape {
     int64_t parts;
     int64_t taps;  // of all parts
     bool zips;     // neighbouring parts are stored together: they are every other element of image rows
+    Writing writing;
     BandOrder order;
     int64_t depth;  // channels * taps: part after part, a part's taps fastest
     BandAxis y, x;

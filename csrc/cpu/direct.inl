@@ -119,6 +119,7 @@ struct Direct {
                             multiply<BandOrder::pixels_as_columns>(operands);
                     }
                 }
+            if (shape.writing == Writing::streamed) streamed();
         }
 
         // Its share of what lies between the band's cells: of all tiles that own the band, each has some channels.
@@ -258,13 +259,12 @@ struct Direct {
         const int64_t length = operands.shape.x.length;
         const int64_t lines = operands.shape.flat ? 1 : output.rows;
         const int64_t line = operands.shape.flat ? (output.rows - 1) * length + output.columns : output.columns;
-        const int64_t panels = ceil_div(line, width);
+        const int64_t panels = ceil_div(line, width), least = line / panels, longer = line % panels;
         for (int64_t n = 0; n < operands.source.images; ++n)
             for (int64_t i = 0; i < lines; ++i)
-                for (int64_t p = 0; p < panels; ++p) {
-                    const int64_t begin = kEven ? p * line / panels : p * width;
-                    const int64_t end = kEven ? (p + 1) * line / panels : smaller(line, begin + width);
-                    body(PixelPanel{n, i * length + begin, end - begin});
+                for (int64_t p = 0, begin = 0, count; p < panels; ++p, begin += count) {
+                    count = kEven ? least + (p < longer) : smaller(line - begin, width);
+                    body(PixelPanel{n, i * length + begin, count, i, begin});
                 }
     }
 

@@ -153,7 +153,7 @@ template <class S, class T>
 void pack_band(const DirectShape& shape, const BandSource<S>& source, T* target) {
     const View& in = shape.a.input;
     const bool spreads = shape.order == BandOrder::channels_as_rows;
-    const bool transposes = in.stride[1] == 1 && in.stride[3] != 1 && source.channels > 2;
+    const bool transposes = in.stride[1] == 1 && in.stride[3] != 1 && source.channels > 4;
     for (int64_t n = 0; n < source.images; ++n) {
         const S* data = source.data + n * in.stride[0];
         T* image = target + n * shape.image_pitch * (spreads ? spread(sizeof(T)) : 1);

@@ -11,6 +11,7 @@ struct PixelRun {
 // A panel of pixels: positions [at, at + count) of an image's band, among them (flat) positions that are no pixels.
 struct PixelPanel {
     int64_t image, at, count;
+    int64_t row, column;  // of position `at`, unless rows are flat
 
     // Calls body(run) for each run of pixels.
     template <class Body>
@@ -43,10 +44,13 @@ struct DirectOutput {
 
     // A panel of one run whose vectors are contiguous in the tensor.
     PYCONV_INLINE TileOutput<S> tile(const PixelPanel& panel, bool filters_are_rows, int64_t columns) const {
-        const int64_t row = panel.at / shape.x.length, column = panel.at - row * shape.x.length;
-        S* to = data + out.offset(panel.image, 0, row, column);
-        return {shape.cells.exist ? to + first : to, out.stride[filters_are_rows ? 1 : 3],
-                static_cast<int>((columns - 1) % W + 1), bias};
+        S* to = data + out.offset(panel.image, 0, panel.row, panel.column);
+        if (shape.cells.exist) to += first;
+        const int64_t step = out.stride[filters_are_rows ? 1 : 3];
+        constexpr int64_t kBytes = W * static_cast<int64_t>(sizeof(S));
+        const bool aligned = reinterpret_cast<uintptr_t>(to) % kBytes == 0 && step % W == 0 && columns % W == 0;
+        const Writing writing = shape.writing == Writing::streamed && !aligned ? Writing::fetched : shape.writing;
+        return {to, step, static_cast<int>((columns - 1) % W + 1), bias, writing};
     }
 
     // Filters are rows: sums[filter][width].

@@ -13,7 +13,8 @@
 // Operands are elements of type O: numbers, or pairs of numbers whose products a lane of the sum takes both.
 //
 // At the end of the depth the tile goes straight from the registers to the tensor, where its vectors are contiguous
-// there; otherwise to c.
+// there; otherwise to c. A result that no cache holds is streamed, or its lines are asked for before the sums are made:
+// where the depth is short, waiting for them took longer than the sums.
 
 // Where a finished tile goes: row i's columns to data + i * row, `last` lanes of the last vector.
 template <class S>
@@ -22,6 +23,7 @@ struct TileOutput {
     int64_t row;
     int last;
     const S* bias;  // of the tile's first filter, or null
+    Writing writing;  // streamed only where all vectors are whole and aligned
 };
 
 template <class S, class T, class O, BandOrder order, int NR, int M, int NV>
@@ -32,6 +34,12 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
     static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
     constexpr bool kColumns = order == BandOrder::pixels_as_columns;
     constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
+    if (out.data && out.writing == Writing::fetched) {
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i)
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) __builtin_prefetch(out.data + i * out.row + v * V::width, 1);
+    }
     V sum[M][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
@@ -81,15 +89,24 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
             for (int v = 0; v < NV; ++v)
                 sum[i][v] = sum[i][v] + (kColumns ? V::all(static_cast<T>(out.bias[i])) : added[v]);
     }
+    if (out.writing == Writing::streamed) {
 #pragma GCC unroll 16
-    for (int i = 0; i < M; ++i) {
-        S* to = out.data + i * out.row;
+        for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
-        for (int v = 0; v + 1 < NV; ++v) sum[i][v].store(to + v * V::width);
-        if (out.last == V::width)
-            sum[i][NV - 1].store(to + (NV - 1) * V::width);
-        else
+            for (int v = 0; v < NV; ++v) sum[i][v].stream(out.data + i * out.row + v * V::width);
+    } else if (out.last == V::width) {
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i)
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) sum[i][v].store(out.data + i * out.row + v * V::width);
+    } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) {
+            S* to = out.data + i * out.row;
+#pragma GCC unroll 8
+            for (int v = 0; v + 1 < NV; ++v) sum[i][v].store(to + v * V::width);
             sum[i][NV - 1].store_first(to + (NV - 1) * V::width, out.last);
+        }
     }
 }
 

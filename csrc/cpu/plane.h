@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpu/algorithm.h"
+#include "cpu/cache.h"
 #include "layout/lowering.h"
 
 namespace pyconv {

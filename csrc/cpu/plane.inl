@@ -40,6 +40,7 @@ struct PlaneOutput {
     int count;  // rows
     T bias;
     bool has_bias;
+    bool streams;  // all vectors are whole and aligned, and go past the caches
 };
 
 // A blank row is one of padding: its zeros are factors like any other, so that what is not finite in a weight shows.
@@ -116,7 +117,10 @@ void plane_block(const PlaneBlock<T>& a, int64_t column, const PlaneOutput<T, S>
         for (int v = 0; v < NV; ++v) {
             const Vec<T> value = out.has_bias ? sum[i][v] + Vec<T>::all(out.bias) : sum[i][v];
             const int left = count - v * Vec<T>::width;
-            if (left > 0) store_columns(to + v * Vec<T>::width * out.column_stride, out.column_stride, value, left);
+            if (out.streams)
+                value.stream(to + v * Vec<T>::width);
+            else if (left > 0)
+                store_columns(to + v * Vec<T>::width * out.column_stride, out.column_stride, value, left);
         }
     }
 }
@@ -128,6 +132,7 @@ struct PlaneForward {
 
     const Correlation& a;
     const PlaneForwardPlan& plan;
+    Writing writing;
     char* memory;
 
     void operator()(int64_t tile, int worker) const {
@@ -154,6 +159,7 @@ struct PlaneForward {
                     run_filters(rows, weights + f * channels * a.taps(), cases, unit, f, 1, begin, end);
             }
         }
+        if (writing == Writing::streamed) streamed();
     }
 
 private:
@@ -208,14 +214,20 @@ private:
             block.weights = weights;
             const int64_t between = b.row_step * a.output.stride[2];
             if (count == 1) {
-                const PlaneOutput<T, S> out{to, between, a.output.stride[3], lines, first_of(bias), bias != nullptr};
+                const PlaneOutput<T, S> out{to,
+                                            between,
+                                            a.output.stride[3],
+                                            lines,
+                                            first_of(bias),
+                                            bias != nullptr,
+                                            writing == Writing::streamed && streamable(to, between, columns)};
                 run_block(block, j - begin, out, columns);
                 return;
             }
             T tile[kMostPlaneFilters * kPlaneRows * NV * W];
             for (int64_t k = 0; k < count; ++k, block.weights += rows.channels * a.taps()) {
                 const T added = bias ? static_cast<T>(bias[k]) : T(0);
-                const PlaneOutput<T, T> out{tile + k * kPlaneRows * wide, wide, 1, lines, added, bias != nullptr};
+                const PlaneOutput<T, T> out{tile + k * kPlaneRows * wide, wide, 1, lines, added, bias != nullptr, false};
                 run_block(block, j - begin, out, columns);
             }
             for (int line = 0; line < lines; ++line)
@@ -233,6 +245,12 @@ private:
         for (int64_t j = begin; j < end; j += wide)
             for (int64_t first = 0; first < b.row_step && first < unit.rows; ++first)
                 for (int64_t i = first; i < unit.rows; i += step) run_at(i, j);
+    }
+
+    bool streamable(const S* to, int64_t between, int columns) const {
+        constexpr int64_t kBytes = W * static_cast<int64_t>(sizeof(S));
+        return a.output.stride[3] == 1 && reinterpret_cast<uintptr_t>(to) % kBytes == 0 && between % W == 0 &&
+               columns % W == 0;
     }
 
     static T first_of(const S* bias) { return bias ? static_cast<T>(*bias) : T(0); }
@@ -282,7 +300,7 @@ Status run_plane(const Call& call, void* workspace, Executor& executor) {
     for (int64_t i = 0; i < correlation_count(call.problem, call.pass); ++i) {
         const Correlation a = correlation_at(call.problem, call.pass, call.tensors, i);
         const PlaneForwardPlan plan = plane_forward_plan(a, plane_traits<S>());
-        executor.for_each(plan.tiles(), PlaneForward<T, S>{a, plan, memory});
+        executor.for_each(plan.tiles(), PlaneForward<T, S>{a, plan, writing_of(call.problem, call.pass), memory});
     }
     return {};
 }

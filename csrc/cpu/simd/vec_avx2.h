@@ -67,6 +67,11 @@ struct Vec<float> {
 
     PYCONV_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
     PYCONV_INLINE void store_first(float* p, int n) const { _mm256_maskstore_ps(p, lanes(0, n), v); }
+    PYCONV_INLINE void stream(float* p) const { _mm256_stream_ps(p, v); }
+    template <class S>
+    PYCONV_INLINE void stream(S* p) const {
+        _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow(p));
+    }
 
     PYCONV_INLINE __m128i narrow(const bf16*) const {
         const __m256i u = _mm256_castps_si256(v);
@@ -158,6 +163,7 @@ struct Vec<double> {
     }
     PYCONV_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm256_maskstore_pd(p, lanes(0, n), v); }
+    PYCONV_INLINE void stream(double* p) const { _mm256_stream_pd(p, v); }
     using Places = __m256i;  // two 32-bit lanes for each
     static PYCONV_INLINE void set_place(double* p, int64_t lane) {
         const int32_t index[2] = {static_cast<int32_t>(2 * lane), static_cast<int32_t>(2 * lane + 1)};
@@ -195,3 +201,5 @@ PYCONV_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm256_
 PYCONV_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm256_sub_pd(a.v, b.v)}; }
 PYCONV_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm256_mul_ps(a.v, b.v)}; }
 PYCONV_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm256_mul_pd(a.v, b.v)}; }
+
+PYCONV_INLINE void streamed() { _mm_sfence(); }

@@ -5,6 +5,7 @@
 //   load(S*), load_first(S*, n): lanes [n, width) are zero and their memory is not touched
 //   load_lanes(keep, S*, lane, n): lanes [lane, lane + n) from n elements in memory, the others from keep
 //   store(S*), store_first(S*, n): rounded to nearest, ties to even, where S is narrower
+//   stream(S*): store() past the caches, to an address that is a multiple of what is stored; streamed() comes after the last
 //   all(x), zero(), fma(a, b, c) = a * b + c, a + b, a - b, a * b, and sum(): the lanes added in one fixed order
 //   zip_low(a, b), zip_high(a, b): lanes of a and b in turn, of their lower and of their upper halves
 //   pick(x, places(p)): lane k is lane i of x, where i was put to p[k] by set_place(p + k, i)
@@ -51,6 +52,7 @@ struct Vec<float> {
 
     PYCONV_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
     PYCONV_INLINE void store_first(float* p, int n) const { _mm512_mask_storeu_ps(p, first(n), v); }
+    PYCONV_INLINE void stream(float* p) const { _mm512_stream_ps(p, v); }
 
 #if defined(PYCONV_ISA_ROUNDS_BF16)  // in hardware: what is below the normal range becomes zero
     PYCONV_INLINE __m256i narrow(const bf16*) const { return (__m256i)_mm512_cvtneps_pbh(v); }
@@ -74,6 +76,10 @@ struct Vec<float> {
     template <class S>
     PYCONV_INLINE void store_first(S* p, int n) const {
         _mm256_mask_storeu_epi16(p, first(n), narrow(p));
+    }
+    template <class S>
+    PYCONV_INLINE void stream(S* p) const {
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(p));
     }
 
     using Places = __m512i;
@@ -128,6 +134,7 @@ struct Vec<double> {
     }
     PYCONV_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
+    PYCONV_INLINE void stream(double* p) const { _mm512_stream_pd(p, v); }
     using Places = __m512i;
     static PYCONV_INLINE void set_place(double* p, int64_t lane) { __builtin_memcpy(p, &lane, sizeof lane); }
     static PYCONV_INLINE Places places(const double* p) { return _mm512_loadu_si512(p); }
@@ -157,3 +164,5 @@ PYCONV_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm512_
 PYCONV_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return {_mm512_sub_pd(a.v, b.v)}; }
 PYCONV_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm512_mul_ps(a.v, b.v)}; }
 PYCONV_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm512_mul_pd(a.v, b.v)}; }
+
+PYCONV_INLINE void streamed() { _mm_sfence(); }

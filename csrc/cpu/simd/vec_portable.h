@@ -40,6 +40,10 @@ struct Vec {
     PYCONV_INLINE void store_first(S* p, int n) const {
         for (int i = 0; i < n; ++i) p[i] = static_cast<S>(v[i]);
     }
+    template <class S>
+    PYCONV_INLINE void stream(S* p) const {
+        store(p);
+    }
     using Places = const T*;
     static PYCONV_INLINE void set_place(T* p, int64_t lane) { *p = static_cast<T>(lane); }
     static PYCONV_INLINE Places places(const T* p) { return p; }
@@ -86,3 +90,5 @@ template <class T>
 PYCONV_INLINE Vec<T> operator*(Vec<T> a, Vec<T> b) {
     return {a.v * b.v};
 }
+
+PYCONV_INLINE void streamed() {}
