@@ -2,33 +2,35 @@
 #include "cpu/cache.h"
 
 #include <atomic>
-
-#if defined(__linux__)
-#include <unistd.h>
-#endif
+#include <fstream>
+#include <string>
 
 namespace pyconv {
 
 namespace {
 
 constexpr int64_t kStreamedShare = 8;  // of the last level cache, which operands, other cores and other processes share
-
 constexpr int kBySize = -1;
 std::atomic<int> forced{kBySize};
 
-#if defined(__linux__) && defined(_SC_LEVEL3_CACHE_SIZE)
-int64_t asked(int name, int64_t otherwise) {
-    const long bytes = sysconf(name);
-    return bytes > 0 ? bytes : otherwise;
-}
-
+// From what Linux says of the first core. sysconf() adds up the last level caches of all cores, of which one sees its own.
 CacheSizes detect() {
-    return {asked(_SC_LEVEL1_DCACHE_SIZE, 32 << 10), asked(_SC_LEVEL2_CACHE_SIZE, 1 << 20),
-            asked(_SC_LEVEL3_CACHE_SIZE, 16 << 20)};
+    CacheSizes sizes{32 << 10, 1 << 20, 16 << 20};
+    for (int index = 0; index < 8; ++index) {
+        const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
+        std::string type;
+        int level = 0;
+        int64_t kilobytes = 0;
+        std::ifstream(folder + "type") >> type;
+        std::ifstream(folder + "level") >> level;
+        std::ifstream(folder + "size") >> kilobytes;  // "1024K"
+        if (kilobytes <= 0 || type == "Instruction") continue;
+        if (level == 1) sizes.first = kilobytes << 10;
+        if (level == 2) sizes.second = kilobytes << 10;
+        if (level >= 2) sizes.last = kilobytes << 10;
+    }
+    return sizes;
 }
-#else
-CacheSizes detect() { return {32 << 10, 1 << 20, 16 << 20}; }
-#endif
 
 }  // namespace
 
