@@ -252,9 +252,11 @@ def oracle(pass_: str, a: Tensor, b: Tensor, p: _C.Problem) -> Tensor:
 
 
 def winograd_bound(pass_: str, a: Tensor, b: Tensor, p: _C.Problem) -> Tensor:
-    """How far Winograd may be from the exact forward or grad_input, for every element."""
+    """How far Winograd may be from the exact result, for every element."""
     _, (top, bottom, left, right), _, groups, mode = parameters(p)
     x, w = _magnitude(a), _magnitude(b)
+    if pass_ == "grad_weight":
+        return winograd_error.weight_bound(pad64(w, [top, bottom, left, right], mode), x, groups)
     if pass_ == "grad_input":  # a forward of flipped, transposed filters
         assert mode == "zeros"
         w = w.view(groups, p.k // groups, p.c // groups, 3, 3).transpose(1, 2).flip(3, 4).flatten(0, 1)

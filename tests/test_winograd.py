@@ -97,6 +97,48 @@ def test_error_stays_under_five_millionths_of_the_largest_output(channels: int) 
             assert error < 5e-6, f"{name}: {error:.2g}"
 
 
+@pytest.mark.parametrize("text", ["n2_c64_k48_i14_f3_p1", "n4_c20_k32_i56_f3_p1", "c16_k16_i224_f3_p1"])
+def test_error_of_weights_stays_under_five_millionths_of_the_largest(text: str) -> None:
+    """From 32 to 3136 tiles of normal data."""
+    p, seed = problems.parse(text), problems.generator(text)
+    sizes = problems.output_size(p), problems.input_size(p)
+    y, x = (torch.randn(size, generator=seed) for size in sizes)
+    exact = problems.oracle("grad_weight", y, x, p)
+    names = [name for name in problems.supported(text, torch.float32, "grad_weight") if "winograd" in name]
+    assert names
+    for name in names:
+        error = (problems.run("grad_weight", y, x, p, name) - exact).abs().max() / exact.abs().max()
+        assert error < 5e-6, f"{name}: {error:.2g}"
+
+
+# Chunks as tiles of work, of one group and of two; blocks of weights, of one chunk and of several.
+SUMS = (
+    "c20_k33_i57x61_f3_p1",
+    "n3_c32_k36_i30x33_f3_p1_g2",
+    "n2_c70_k129_i13x10_f3",
+    "c140_k132_i84x85_f3_p1",
+)
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+@pytest.mark.parametrize("text", SUMS)
+def test_weights_of_every_cut(text: str, layout: str) -> None:
+    """Within the bound on random data, and the same bits on any number of threads."""
+    p, seed = problems.parse(text), problems.generator(text)
+    sizes = problems.output_size(p), problems.input_size(p)
+    y, x = (problems.in_layout(torch.randn(size, generator=seed), layout) for size in sizes)
+    exact, limit = problems.oracle("grad_weight", y, x, p), problems.winograd_bound("grad_weight", y, x, p)
+    for name in problems.supported(text, torch.float32, "grad_weight", layout):
+        if "winograd" not in name:
+            continue
+        torch.set_num_threads(1)
+        want = problems.run("grad_weight", y, x, p, name)
+        assert ((want - exact).abs() <= limit).all(), name
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            assert torch.equal(problems.run("grad_weight", y, x, p, name), want), f"{name}, {threads} threads"
+
+
 def test_a_value_that_is_not_finite_stays_in_its_tiles() -> None:
     x, w = torch.randn(1, 16, 16, 16), torch.randn(16, 16, 3, 3)
     x[0, 3, 9, 9] = float("nan")

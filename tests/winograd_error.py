@@ -5,6 +5,9 @@ each of at most L roundings on the way to an output changes it by at most u time
 magnitudes, so the error is at most gamma(L) * |A'|((|G||g||G'|) * (|B'||d||B|))|A| with gamma(L) = L u /
 (1 - L u). L is the length of the sum over channels and, for each of source, output and filter, two maps
 of at most 4, 4 and 5 roundings (the filter's constants are rounded too).
+
+The filter's gradient is G'((A y A') * (B' d B))G, summed over tiles: the same, its maps being transposes of
+these. Added up in whatever runs, no product meets more roundings than there are tiles.
 """
 
 from __future__ import annotations
@@ -47,3 +50,16 @@ def bound(x: Tensor, w: Tensor, groups: int) -> Tensor:
     result = (output @ sums @ output.T).transpose(3, 4).flatten(4, 5).flatten(2, 3)
     terms = w.shape[2] + 2 * (4 + 4 + 5)
     return terms * UNIT / (1 - terms * UNIT) * result[:, :, :rows, :columns]
+
+
+def weight_bound(x: Tensor, y: Tensor, groups: int) -> Tensor:
+    """For each weight; x, already padded, and the output gradient y (N, K, P, Q) are float64 magnitudes."""
+    rows, columns = -y.shape[2] % 4, -y.shape[3] % 4
+    output, source, filters = maps()
+    tiles = F.pad(x, (0, columns, 0, rows)).unfold(2, 6, 4).unfold(3, 6, 4)
+    tiles = (source @ tiles @ source.T).unflatten(1, (groups, -1))
+    values = F.pad(y, (0, columns, 0, rows)).unfold(2, 4, 4).unfold(3, 4, 4)
+    values = (output.T @ values @ output).unflatten(1, (groups, -1))
+    sums = torch.einsum("ngctuij,ngktuij->gkcij", tiles, values).flatten(0, 1)
+    terms = y.shape[0] * tiles.shape[3] * tiles.shape[4] + 2 * (4 + 4 + 5)
+    return terms * UNIT / (1 - terms * UNIT) * (filters.T @ sums @ filters)

@@ -20,20 +20,6 @@ constexpr int64_t kBlocksAWorker = 2;
 constexpr int64_t kLeastChannels = 16;  // read and written: below, transforms cost more than they save
 constexpr int64_t kElement = sizeof(float);
 
-// `count` cut into even blocks of at most `most`.
-int64_t even(int64_t count, int64_t most) { return ceil_div(count, ceil_div(count, std::max<int64_t>(1, most))); }
-
-void cut_blocks(WinogradShape* shape, int64_t tiles) {
-    const Correlation& a = shape->a;
-    shape->columns = even(shape->tiles_x, tiles);
-    shape->rows = shape->columns < shape->tiles_x ? 1 : even(shape->tiles_y, tiles / shape->tiles_x);
-    const bool whole = shape->columns == shape->tiles_x && shape->rows == shape->tiles_y;
-    shape->images = whole ? even(a.n, tiles / (shape->tiles_x * shape->tiles_y)) : 1;
-    shape->column_blocks = ceil_div(shape->tiles_x, shape->columns);
-    shape->row_blocks = ceil_div(shape->tiles_y, shape->rows);
-    shape->image_blocks = ceil_div(a.n, shape->images);
-}
-
 // Tiles of a block whose transformed source takes so many bytes.
 int64_t tiles_in(int64_t bytes, const WinogradShape& shape, const WinogradTraits& traits) {
     const int64_t tile = traits.points() * shape.depth_blocks * (shape.depth + 16) * kElement;
@@ -44,13 +30,34 @@ int64_t filter_elements(const WinogradShape& shape, const WinogradTraits& traits
     return shape.panels * traits.points() * shape.depth_blocks * shape.depth * traits.columns();
 }
 
+// `count` cut into even blocks of at most `most`.
+int64_t even(int64_t count, int64_t most) { return ceil_div(count, ceil_div(count, std::max<int64_t>(1, most))); }
+
 }  // namespace
+
+WinogradCut winograd_cut(int64_t n, int64_t rows, int64_t columns, int64_t tile) {
+    WinogradCut cut;
+    cut.n = cut.images = n;
+    cut.tile = tile;
+    cut.tiles_y = cut.rows = ceil_div(rows, tile);
+    cut.tiles_x = cut.columns = ceil_div(columns, tile);
+    return cut;
+}
+
+void cut_blocks(WinogradCut* cut, int64_t tiles) {
+    cut->columns = even(cut->tiles_x, tiles);
+    cut->rows = cut->columns < cut->tiles_x ? 1 : even(cut->tiles_y, tiles / cut->tiles_x);
+    const bool whole = cut->columns == cut->tiles_x && cut->rows == cut->tiles_y;
+    cut->images = whole ? even(cut->n, tiles / (cut->tiles_x * cut->tiles_y)) : 1;
+    cut->column_blocks = ceil_div(cut->tiles_x, cut->columns);
+    cut->row_blocks = ceil_div(cut->tiles_y, cut->rows);
+    cut->image_blocks = ceil_div(cut->n, cut->images);
+}
 
 WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits, int workers) {
     WinogradShape shape;
+    static_cast<WinogradCut&>(shape) = winograd_cut(a.n, a.y.out, a.x.out, traits.tile);
     shape.a = a;
-    shape.tile = traits.tile;
-    shape.tiles_y = ceil_div(a.y.out, traits.tile), shape.tiles_x = ceil_div(a.x.out, traits.tile);
     shape.depth_blocks = ceil_div(a.channels, kWinogradDepth);
     shape.depth = round_up(ceil_div(a.channels, shape.depth_blocks), traits.width);
     shape.panels = ceil_div(a.filters, traits.columns());
@@ -97,7 +104,7 @@ void set_winograd_enabled(bool value) { enabled().store(value, std::memory_order
 std::string winograd_refusal(const Call& call) {
     const Problem& a = call.problem;
     if (!winograd_enabled()) return "is switched off (PYCONV_WINOGRAD=0 or pyconv.winograd(False))";
-    if (call.pass == Pass::grad_weight) return "does forward and grad_input, its transforms serve no grad_weight";
+    if (call.pass == Pass::grad_weight) return "does forward and grad_input; grad_weight has rows of its own";
     if (a.r != 3 || a.s != 3)
         return "takes 3x3 kernels, the problem has " + std::to_string(a.r) + "x" + std::to_string(a.s);
     if (a.stride_h != 1 || a.stride_w != 1 || a.dilation_h != 1 || a.dilation_w != 1)

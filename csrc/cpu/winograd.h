@@ -18,12 +18,30 @@ struct WinogradTraits {
     int64_t points() const { return side() * side(); }  // products a tile, channel and filter
 };
 
-// Channels summed in registers at most: with 512 in one sum F(4x4) errs twice as much as with four sums of 128. And the distance of transformed tiles: an odd number of cache
-// lines, so that the tiles of a micro-kernel call do not share cache sets.
+// Channels summed in registers at most: with 512 in one sum F(4x4) errs twice as much as with four sums of 128. And the
+// distance of transformed tiles: an odd number of cache lines, so that the tiles of a micro-kernel call do not share
+// cache sets.
 constexpr int64_t kWinogradDepth = 128;
 constexpr int64_t kWinogradDistance = kWinogradDepth + 16;
 
-// How a Correlation is cut. A block is some rows and columns of tiles of some images; its transformed source is
+// The tiles of n images, cut into blocks: some rows and columns of tiles of some images.
+struct WinogradCut {
+    int64_t n = 0;
+    int64_t tile = 0;                           // M
+    int64_t tiles_y = 0, tiles_x = 0;           // of an image
+    int64_t images = 1, rows = 1, columns = 1;  // of a block: images, rows and columns of tiles
+    int64_t image_blocks = 1, row_blocks = 1, column_blocks = 1;
+
+    int64_t tiles() const { return n * tiles_y * tiles_x; }
+    int64_t blocks() const { return image_blocks * row_blocks * column_blocks; }
+    int64_t block_tiles() const { return images * rows * columns; }  // at most
+};
+
+// One block of all tiles, for images of rows x columns outputs; and the same in blocks of about so many tiles.
+WinogradCut winograd_cut(int64_t n, int64_t rows, int64_t columns, int64_t tile);
+void cut_blocks(WinogradCut* cut, int64_t tiles);
+
+// How a Correlation is cut. The transformed source of a block is
 // [depth block][point][tile][kWinogradDistance]. What is large is made once and shared, what is small is each worker's own:
 //
 //   shared filters   all transformed filters first; then a tile of work is a block: it transforms its source into its
@@ -33,18 +51,11 @@ constexpr int64_t kWinogradDistance = kWinogradDepth + 16;
 //                    transformed filters is ever written.
 //
 // Only this choice and the blocks depend on the number of workers; depth blocks, which sums are made of, do not.
-struct WinogradShape {
+struct WinogradShape : WinogradCut {
     Correlation a;
-    int64_t tile = 0;                           // M
-    int64_t tiles_y = 0, tiles_x = 0;           // of an image
-    int64_t images = 1, rows = 1, columns = 1;  // of a block: images, rows and columns of tiles
-    int64_t image_blocks = 1, row_blocks = 1, column_blocks = 1;
     int64_t depth = 0, depth_blocks = 1;  // channels of a depth block
     int64_t panels = 1;                   // of a group's filters
     bool shares_filters = true;
-
-    int64_t blocks() const { return image_blocks * row_blocks * column_blocks; }  // of a group
-    int64_t block_tiles() const { return images * rows * columns; }               // at most
 };
 
 WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits, int workers);

@@ -4,8 +4,9 @@
 //     out[n, f, tile] = A' (sum over c of (G g[f][c] G') * (B' d[n, c, tile] B)) A + bias[f]
 //
 // with d the N x N source pixels of a tile of M x M outputs, g a 3x3 filter, * the product point by point, and A, B, G the
-// maps of winograd_transform.inl. S is the stored type; all arithmetic is float's. The sum over channels is, for each of the N * N points, a product of matrices
-// [tile][channel] and [channel][filter]: gemm_tile.inl's micro-kernel with tiles as rows and filters as columns.
+// maps of winograd_transform.inl. S is the stored type; all arithmetic is float's. The sum over channels is, for each of
+// the N * N points, a product of matrices [tile][channel] and [channel][filter]: gemm_tile.inl's micro-kernel with tiles as
+// rows and filters as columns.
 //
 //     source    [depth block][point][tile][kWinogradDistance]; vectors along channels, from any layout (turn.inl)
 //     filters   [panel][depth block][point][channel][NR]; vectors along filters
@@ -20,69 +21,17 @@ struct WinogradKernels {
     using T = float;
     using V = Vec<T>;
     using Map = Winograd<M>;
-    static constexpr int W = V::width, NR = 2 * W, N = Map::N, P = N * N;
+    static constexpr int W = V::width, NR = 2 * W, N = M + 2, P = N * N;
     using Products = Tiles<T, MR, 2, ALayout::kRowMajor, kWinogradDistance>;
 
     static constexpr WinogradTraits traits() { return {isa, MR, W, M}; }
-
-    // What block `index` of a group holds, in tiles.
-    struct Block {
-        int64_t n, images, row, rows, column, columns;
-
-        Block(const WinogradShape& shape, int64_t index) {
-            column = index % shape.column_blocks * shape.columns;
-            const int64_t rest = index / shape.column_blocks;
-            row = rest % shape.row_blocks * shape.rows;
-            n = rest / shape.row_blocks * shape.images;
-            images = smaller(shape.images, shape.a.n - n);
-            rows = smaller(shape.rows, shape.tiles_y - row);
-            columns = smaller(shape.columns, shape.tiles_x - column);
-        }
-        int64_t tiles() const { return images * rows * columns; }
-    };
 
     static int64_t plane(const WinogradShape& shape) { return shape.block_tiles() * kWinogradDistance; }  // of a point
     static int64_t sums_plane(const WinogradShape& shape) { return shape.block_tiles() * NR + 16; }
     static int64_t panel_elements(const WinogradShape& shape) { return P * shape.depth * NR; }
 
-    // strip[row][column][W]: what one image of a block reads of `count` channels, zero where there is nothing.
-    static void fill_strip(const WinogradShape& shape, const Block& block, const S* image, int64_t count, T* strip) {
-        const Correlation& a = shape.a;
-        const int64_t rows = block.rows * M + 2, columns = block.columns * M + 2;
-        const int64_t first = block.column * M + a.x.offset;
-        const int64_t begin = smaller(columns, larger(0, -first));
-        const int64_t end = larger(begin, smaller(columns, a.x.size - first));
-        for (int64_t r = 0; r < rows; ++r, strip += columns * W) {
-            const int64_t y = inside(a.y, block.row * M + r + a.y.offset);
-            if (y == kOutside) {
-                fill_zero(strip, columns * W);
-                continue;
-            }
-            const S* from = image + y * a.input.stride[2];
-            for (int64_t k = 0; k < columns; ++k) {
-                if (k == begin) k = end;
-                if (k >= columns) break;
-                const int64_t x = inside(a.x, first + k);
-                if (x == kOutside)
-                    V::zero().store(strip + k * W);
-                else
-                    turn_pixels<T>(from + x * a.input.stride[3], a.input.stride[1], a.input.stride[3], 1, count,
-                                   strip + k * W, W);
-            }
-            if (begin < end)
-                turn_pixels<T>(from + (first + begin) * a.input.stride[3], a.input.stride[1], a.input.stride[3],
-                               end - begin, count, strip + begin * W, W);
-        }
-    }
-
-    // Tiles reach past the padding where the image is no multiple of them: what they read there meets no output.
-    static PYCONV_INLINE int64_t inside(const Axis& axis, int64_t virtual_position) {
-        const int64_t at = axis.resolve(virtual_position);
-        return at >= 0 && at < axis.size ? at : kOutside;
-    }
-
     // One depth block of one image of a block, from its tile `tile` on.
-    static void transform_source(const WinogradShape& shape, const Block& block, int64_t group, int64_t image,
+    static void transform_source(const WinogradShape& shape, const WinogradBlock& block, int64_t group, int64_t image,
                                  int64_t depth_block, T* source, T* strip) {
         const Correlation& a = shape.a;
         const int64_t first = depth_block * shape.depth, limit = smaller(a.channels, first + shape.depth);
@@ -91,13 +40,15 @@ struct WinogradKernels {
         for (int64_t c = first; c < limit; c += W, to += W) {
             const S* from =
                 static_cast<const S*>(a.input.data) + a.input.offset(block.n + image, group * a.channels + c, 0, 0);
-            fill_strip(shape, block, from, smaller(W, limit - c), strip);
+            fill_strip(a.input, a.y, a.x, block.row * M, block.rows * M + 2, block.column * M, columns, from,
+                       smaller(W, limit - c), strip);
             T* at = to;
             for (int64_t ty = 0; ty < block.rows; ++ty)
                 for (int64_t tx = 0; tx < block.columns; ++tx, at += kWinogradDistance) {
                     const T* corner = strip + (ty * columns + tx) * M * W;
-                    winograd_input<Map, V>([&](int y, int x) { return V::load(corner + (y * columns + x) * W); },
-                                           [&](int point, V r) { r.store(at + point * plane(shape)); });
+                    winograd_map<typename Map::Input, V>(
+                        [&](int y, int x) { return V::load(corner + (y * columns + x) * W); },
+                        [&](int point, V r) { r.store(at + point * plane(shape)); });
                 }
         }
     }
@@ -115,13 +66,13 @@ struct WinogradKernels {
             for (int64_t v = 0; v < round_up(count, W); v += W) {
                 const T* taps = raw + c * 9 * NR + v;
                 T* to = filters + c * NR + v;
-                winograd_filter<Map, V>([&](int y, int x) { return V::load(taps + (y * 3 + x) * NR); },
-                                        [&](int point, V r) { r.store(to + point * shape.depth * NR); });
+                winograd_map<typename Map::Filter, V>([&](int y, int x) { return V::load(taps + (y * 3 + x) * NR); },
+                                                      [&](int point, V r) { r.store(to + point * shape.depth * NR); });
             }
     }
 
     // sums (+)= source * filters, for every point of one depth block.
-    static void multiply(const WinogradShape& shape, const Block& block, int64_t panel, int64_t depth_block,
+    static void multiply(const WinogradShape& shape, const WinogradBlock& block, int64_t panel, int64_t depth_block,
                          const T* source, const T* filters, T* sums) {
         const int64_t depth = smaller(shape.depth, shape.a.channels - depth_block * shape.depth);
         const int64_t count = smaller(NR, shape.a.filters - panel * NR), tiles = block.tiles();
@@ -136,8 +87,8 @@ struct WinogradKernels {
     }
 
     // Outputs of one panel of filters over a block.
-    static void store(const WinogradShape& shape, const Block& block, int64_t group, int64_t panel, const T* sums,
-                      T* strip) {
+    static void store(const WinogradShape& shape, const WinogradBlock& block, int64_t group, int64_t panel,
+                      const T* sums, T* strip) {
         const Correlation& a = shape.a;
         const int64_t first = panel * NR, count = smaller(NR, a.filters - first);
         for (int64_t v = 0; v < count; v += W) {
@@ -165,7 +116,9 @@ struct WinogradKernels {
         const V added = bias ? V::load_first(bias, lanes) : V::zero();
         for (int64_t t = 0; t < tiles; ++t, at += NR, to += M * view.stride[3], columns -= M) {
             V result[M][M];
-            winograd_output<Map, V>([&](int point) { return V::load(at + point * sums_plane(shape)); }, result);
+            winograd_map<typename Map::Output, V>(
+                [&](int i, int j) { return V::load(at + (i * N + j) * sums_plane(shape)); },
+                [&](int pixel, V r) { result[pixel / M][pixel % M] = r; });
             const bool whole = rows >= M && columns >= M && lanes == W;
 #pragma GCC unroll 4
             for (int y = 0; y < M; ++y)
@@ -185,7 +138,9 @@ struct WinogradKernels {
         const int64_t pitch = tiles * M * W;
         for (int64_t t = 0; t < tiles; ++t, at += NR) {
             V result[M][M];
-            winograd_output<Map, V>([&](int point) { return V::load(at + point * sums_plane(shape)); }, result);
+            winograd_map<typename Map::Output, V>(
+                [&](int i, int j) { return V::load(at + (i * N + j) * sums_plane(shape)); },
+                [&](int pixel, V r) { result[pixel / M][pixel % M] = r; });
 #pragma GCC unroll 4
             for (int y = 0; y < M; ++y)
 #pragma GCC unroll 4
@@ -225,7 +180,7 @@ struct WinogradKernels {
         void operator()(int64_t index, int worker) const {
             const WinogradShape& shape = memory.shape;
             const int64_t group = index % shape.a.groups;
-            const Block block(shape, index / shape.a.groups);
+            const WinogradBlock block(shape, index / shape.a.groups);
             T* source = memory.own(worker, memory.scratch.source);
             T* sums = memory.own(worker, memory.scratch.sums);
             T* strip = memory.own(worker, memory.scratch.strip);
@@ -242,7 +197,7 @@ struct WinogradKernels {
 
     struct SourceTask {
         Memory memory;
-        const Block& block;
+        const WinogradBlock& block;
         int64_t group;
         void operator()(int64_t index, int worker) const {
             transform_source(memory.shape, block, group, index / memory.shape.depth_blocks,
@@ -253,7 +208,7 @@ struct WinogradKernels {
 
     struct PanelTask {
         Memory memory;
-        const Block& block;
+        const WinogradBlock& block;
         int64_t group;
         void operator()(int64_t panel, int worker) const {
             const WinogradShape& shape = memory.shape;
@@ -278,7 +233,7 @@ struct WinogradKernels {
         }
         for (int64_t index = 0; index < a.groups * shape.blocks(); ++index) {
             const int64_t group = index % a.groups;
-            const Block block(shape, index / a.groups);
+            const WinogradBlock block(shape, index / a.groups);
             executor.for_each(block.images * shape.depth_blocks, SourceTask{memory, block, group});
             executor.for_each(shape.panels, PanelTask{memory, block, group});
         }

@@ -18,6 +18,7 @@
 #include "cpu/pack_filters.inl"
 #include "cpu/gemm_tile.inl"
 #include "cpu/winograd_transform.inl"
+#include "cpu/winograd_strip.inl"
 #include "cpu/winograd.inl"
 #include "cpu/simd/isa_end.h"
 

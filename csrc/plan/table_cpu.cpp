@@ -9,6 +9,7 @@
 #include "cpu/groups.h"
 #include "cpu/plane.h"
 #include "cpu/winograd.h"
+#include "cpu/winograd_weight.h"
 #include "plan/plan.h"
 #include "reference/reference.h"
 
@@ -26,6 +27,9 @@ std::vector<const Algorithm*>& cpu_table() {
         &f32_winograd2x2_avx512,
         &bf16_winograd4x4_avx512,
         &f16_winograd4x4_avx512,
+        &f32_winograd4x4_weight_avx512,
+        &bf16_winograd4x4_weight_avx512,
+        &f16_winograd4x4_weight_avx512,
         &f32_weight_rows_avx512,
         &f64_weight_rows_avx512,
         &bf16_weight_rows_avx512,
@@ -46,6 +50,9 @@ std::vector<const Algorithm*>& cpu_table() {
         &f32_winograd2x2_avx2,
         &bf16_winograd4x4_avx2,
         &f16_winograd4x4_avx2,
+        &f32_winograd4x4_weight_avx2,
+        &bf16_winograd4x4_weight_avx2,
+        &f16_winograd4x4_weight_avx2,
         &f32_weight_rows_avx2,
         &f64_weight_rows_avx2,
         &bf16_weight_rows_avx2,
@@ -123,6 +130,9 @@ std::vector<const Algorithm*>& cpu_table() {
         &f32_winograd2x2_portable,
         &bf16_winograd4x4_portable,
         &f16_winograd4x4_portable,
+        &f32_winograd4x4_weight_portable,
+        &bf16_winograd4x4_weight_portable,
+        &f16_winograd4x4_weight_portable,
         &f32_reference,
         &f64_reference,
         &bf16_reference,

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// grad_weight by Winograd's products on AVX-512; one row of the plan a dtype.
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/winograd_weight.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define PYCONV_ISA avx512
+#define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_avx512.h"
+#include "cpu/simd/transpose.inl"
+#include "cpu/copy.inl"
+#include "cpu/turn.inl"
+#include "cpu/winograd_transform.inl"
+#include "cpu/winograd_strip.inl"
+#include "cpu/winograd_weight.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+namespace {
+
+template <class S>
+using Row = avx512::WinogradWeightRow<avx512::WinogradWeightKernels<S, 4, 14, Isa::avx512>>;
+
+}  // namespace
+
+#define PYCONV_ROW(name, dtype, S) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx512, winograd_weight_refusal, Row<S>::cost, Row<S>::workspace, Row<S>::run, \
+            false, kGradWeightOnly \
+    }
+
+PYCONV_ROW(f32_winograd4x4_weight_avx512, f32, float);
+PYCONV_ROW(bf16_winograd4x4_weight_avx512, bf16, bf16);
+PYCONV_ROW(f16_winograd4x4_weight_avx512, f16, f16);
+
+}  // namespace pyconv
+
+#endif
