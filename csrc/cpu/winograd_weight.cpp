@@ -15,7 +15,7 @@ constexpr int64_t kTaps = 9;
 constexpr int64_t kLeastChannels = 16;         // and filters: below, transforms cost more than they save
 constexpr int64_t kBlock = 64;                 // channels and filters of a block: its sums are 590 KB
 constexpr int64_t kOwnSumsBytes = 2560 << 10;  // of all weights, where chunks are tiles of work
-constexpr int64_t kOwnUnitBytes = 1280 << 10;  // of a unit's transformed operands there
+constexpr int64_t kOwnUnitBytes = 2560 << 10;  // of a unit's transformed operands there
 constexpr int64_t kSharedBytes = 16 << 20;     // of a chunk's transformed operands otherwise
 constexpr int64_t kPartialBytes = 16 << 20;    // of the chunks' weights
 constexpr int64_t kChunkTiles = 96;            // at least: its weights are to be little beside its products
@@ -123,7 +123,7 @@ size_t winograd_weight_workspace(const Call& call, int workers, const WinogradTr
 double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call, with its sums in and out; cycles
     // for a vector of channels of a tile, for one of filters of a tile, and for one of weights of a chunk.
-    constexpr double kRate[] = {1.6, 3.0, 3.0}, kCall = 100, kSource = 420, kGradient = 330, kWeights = 300;
+    constexpr double kRate[] = {3.0, 4.4, 3.5}, kCall = 70, kSource = 360, kGradient = 280, kWeights = 220;
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
     const WinogradWeightShape shape = winograd_weight_shape(a, traits, 1);
     const double tiles = static_cast<double>(a.groups * shape.units.tiles());
