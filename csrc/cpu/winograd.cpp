@@ -127,9 +127,10 @@ size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& t
 double winograd_cost(const Call& call, const WinogradTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call; cycles for a vector of
     // channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of which is fetching it.
-    constexpr double kRate[] = {1.6, 3.0, 3.0}, kCall = 60;
+    constexpr double kRate[] = {1.6, 3.0, 3.2}, kCall = 60;
     const double work = traits.tile == 4 ? 1.0 : 0.45;
-    const double kSource = 420 * work, kOutput = 330 * work, kFilter = 450 + 150 * work;
+    const double kSource = 420 * work, kOutput = 330 * work, kFilter = traits.tile == 4 ? 350 : 210;
+    constexpr double kOfACall = 0.75;  // of a call's filters, weighed on one image: most batches have more of them
     const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
     const WinogradShape shape = winograd_shape(a, traits, 1);
     const double tiles = static_cast<double>(a.n * a.groups * shape.tiles_y * shape.tiles_x);
@@ -144,7 +145,7 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
         (channels * step + kCall * static_cast<double>(shape.depth_blocks * row_panels) / static_cast<double>(block));
     cycles += tiles * (channels / static_cast<double>(traits.width) * kSource + filter_vectors * kOutput);
     const double repeats = shape.shares_filters ? 1 : static_cast<double>(shape.blocks());
-    cycles += repeats * static_cast<double>(a.groups) * channels * filter_vectors * kFilter + 10000;
+    cycles += kOfACall * repeats * static_cast<double>(a.groups) * channels * filter_vectors * kFilter + 10000;
     return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 
