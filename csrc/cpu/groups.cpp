@@ -10,15 +10,16 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kBandBytes = 256 << 10;     // of a tile's units: in the second level cache
+constexpr int64_t kBandBytes = 32 << 10;      // of a unit: about the first level cache, which is gone through once
 constexpr int64_t kBandBytesMost = 16 << 20;  // beyond which a call is refused
-constexpr int64_t kSideBySide = 256;  // bytes of a pixel that a tile reads at once, where channels lie side by side
+constexpr int64_t kSideBySide = 1024;         // bytes of a pixel that a tile reads, where channels lie side by side
 constexpr int64_t kTilesAWorker = 4;
 
 void set_rows(GroupsShape* shape, int64_t rows) {
     const int64_t out = shape->parts.a.y.out;
     shape->row_blocks = ceil_div(out, std::max<int64_t>(1, rows));
     shape->rows = ceil_div(out, shape->row_blocks);
+    if (shape->pairs && shape->row_blocks > 1) shape->rows = round_up(shape->rows, 2);
     shape->row_blocks = ceil_div(out, shape->rows);
 }
 
@@ -42,21 +43,24 @@ GroupsShape groups_shape(const Call& call, const GroupsTraits& traits, int worke
     shape.slot = shape.unit_groups > 1 ? traits.width : channels;
     shape.columns = (a.x.out - 1) * a.x.stride + (a.x.taps > 0 ? (a.x.taps - 1) * a.x.dilation : 0) + 1;
     shape.turns = a.output.stride[1] != 1;
-    const int64_t bytes = traits.compute_bytes;
+    const auto dense = [](const Axis& axis) { return axis.taps == 3 && axis.stride == 1 && axis.dilation == 1; };
+    shape.pairs = traits.pairs && shape.parts.count == 1 && dense(a.x) && dense(a.y);
     const bool side_by_side = a.input.stride[1] == 1 || a.output.stride[1] == 1;
     set_units(&shape, side_by_side ? ceil_div(kSideBySide, shape.unit_groups * channels * size_of(a.dtype)) : 1);
-    // Rows that fit, and enough tiles: units first, which costs nothing but places in a cache line.
-    const int64_t row_bytes = shape.tile_units * shape.columns * shape.slot * bytes;
+    const int64_t row_bytes = shape.columns * shape.slot * traits.compute_bytes;
     set_rows(&shape, (kBandBytes / row_bytes - shape.band_rows(1)) / a.y.stride + 1);
     const int64_t wanted = workers > 1 ? kTilesAWorker * workers : 1;
     while (shape.tiles() < wanted) {
         if (shape.tile_units > 1 && shape.rows < 8)
             set_units(&shape, shape.tile_units / 2);
-        else if (shape.rows > 1)
+        else if (shape.rows > 2)
             set_rows(&shape, ceil_div(shape.rows, 2));
         else
             break;
     }
+    const int64_t blocks = ceil_div(a.x.out, traits.rows) * shape.tile_units * shape.vectors;
+    const int64_t rows = shape.pairs ? ceil_div(shape.rows, 2) : shape.rows * a.y.taps * shape.parts.across;
+    shape.steps = std::max<int64_t>(1, blocks * rows * channels);
     return shape;
 }
 
@@ -68,8 +72,9 @@ GroupsScratch groups_scratch(const GroupsShape& shape, const GroupsTraits& trait
     scratch.picks = scratch.offsets + bytes(shape.parts.taps, sizeof(int32_t));
     scratch.parts = scratch.picks + bytes(shape.parts.a.channels * traits.width, size);
     scratch.shared = scratch.parts + bytes(shape.parts.count, sizeof(Part));
-    scratch.line = bytes(shape.tile_units * shape.unit_band() + traits.width, size);
-    scratch.total = scratch.line + bytes(shape.parts.across * shape.parts.a.x.out * traits.width, size);
+    scratch.line = bytes(shape.unit_band() + traits.width, size);
+    const int64_t lines = shape.pairs ? 2 : shape.parts.across;
+    scratch.total = scratch.line + bytes(lines * shape.parts.a.x.out * traits.width, size);
     return scratch;
 }
 
@@ -81,24 +86,25 @@ std::string groups_refusal(const Call& call, const GroupsTraits& traits) {
         return std::string("padding mode ") + name_of(a.padding_mode) +
                " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
     const GroupsShape shape = groups_shape(call, traits, 1);
-    const int64_t band = shape.tile_units * shape.unit_band() * traits.compute_bytes;
+    const int64_t band = shape.unit_band() * traits.compute_bytes;
     if (band <= kBandBytesMost) return {};
     return "a band of the source would take " + std::to_string(band >> 20) + " MiB, the limit is " +
            std::to_string(kBandBytesMost >> 20);
 }
 
 double groups_cost(const Call& call, const GroupsTraits& traits) {
-    // Cycles a nanosecond, and of a multiply-add with the load it needs. The rate is above the clock, because the
+    // Cycles a nanosecond, and of a multiply-add with the load it needs or its share of one. The rate is above the clock, because the
     // direct kernels' costs, with which these are compared, are further below what small groups take (EPYC Zen 4,
     // 2026-11).
-    constexpr double kRate[kIsas] = {1.9, 3.9, 3.9, 3.9}, kPicked = 1.35, kBroadcast = 1.2;
+    constexpr double kRate[kIsas] = {1.9, 3.9, 3.9, 3.9}, kPicked = 1.35, kBroadcast = 1.2, kShared = 1.1;
     const GroupsShape shape = groups_shape(call, traits, 1);
     const Correlation& a = shape.parts.a;
     const int64_t panels = ceil_div(a.x.out, traits.rows), pixels = ceil_div(a.x.out, panels);
     const double vectors = static_cast<double>(shape.units * shape.vectors);
     const double blocks = vectors * static_cast<double>(a.y.out * panels);
-    const bool picks = shape.unit_groups > 1;
-    const double step = std::max(4.0, static_cast<double>(pixels) * (picks ? kPicked : kBroadcast) + 1);
+    const bool shares = shape.parts.count > 1 || (a.x.taps % 3 == 0 && a.x.dilation == 1 && a.x.stride <= 2);
+    const double each = shares ? kShared : shape.unit_groups > 1 ? kPicked : kBroadcast;
+    const double step = std::max(4.0, static_cast<double>(pixels) * each + (shape.pairs ? 0.5 : 1));
     const double sums = blocks * step * static_cast<double>(shape.parts.taps * a.channels);
     const double stores = vectors * static_cast<double>(shape.parts.count * a.y.out * a.x.out) * (shape.turns ? 9 : 3);
     const double source = static_cast<double>(shape.units * shape.row_blocks * shape.band_rows(shape.rows)) *

@@ -13,10 +13,11 @@ struct GroupsTraits {
     int64_t rows;           // pixels of a register block
     int64_t width;          // lanes of a vector
     int64_t compute_bytes;  // of the type sums are made in
+    bool pairs;             // whether there are kernels for two rows at once
 };
 
 // A unit is the groups whose filters share a vector, or one group whose filters fill one or more. A tile owns a block
-// of output rows of one image and some units, whose source it packs as a band for each.
+// of output rows of one image and some units, whose source it packs as a band, one unit after the other.
 struct GroupsShape {
     Call call;
     Parts parts;
@@ -26,7 +27,9 @@ struct GroupsShape {
     int64_t columns;           // positions of a band's row, padding included
     int64_t rows, row_blocks;  // output rows of a tile
     int64_t tile_units, unit_blocks;
-    bool turns;  // output channels lie apart: rows are made in scratch and turned as they are stored
+    bool pairs;     // output rows are made by twos
+    bool turns;     // output channels lie apart: rows are made in scratch and turned as they are stored
+    int64_t steps;  // of a tile: rows of taps, for each channel and register block
 
     int64_t band_rows(int64_t outputs) const {
         const Axis& y = parts.a.y;
@@ -40,7 +43,7 @@ struct GroupsShape {
 GroupsShape groups_shape(const Call& call, const GroupsTraits& traits, int workers);
 
 // Byte offsets: weights [unit][vector][part][channel][tap][width], band offsets [part][tap], which lane of a pixel's
-// vector each lane takes [channel][width], and the parts are shared; then a worker's bands and its line of outputs.
+// vector each lane takes [channel][width], and the parts are shared; then a worker's band and its line of outputs.
 struct GroupsScratch {
     size_t offsets = 0, picks = 0, parts = 0, shared = 0;
     size_t line = 0, total = 0;
