@@ -80,7 +80,6 @@ GroupsScratch groups_scratch(const GroupsShape& shape, const GroupsTraits& trait
 
 std::string groups_refusal(const Call& call, const GroupsTraits& traits) {
     const Problem& a = call.problem;
-    if (call.pass == Pass::grad_weight) return "does forward and grad_input, a vector of filters serves no grad_weight";
     if (a.groups == 1) return "is for grouped problems, there is one group";
     if (correlation_at(a, call.pass, call.tensors, 0).folds())
         return std::string("padding mode ") + name_of(a.padding_mode) +

@@ -55,13 +55,6 @@ GroupsScratch groups_scratch(const GroupsShape& shape, const GroupsTraits& trait
 std::string groups_refusal(const Call& call, const GroupsTraits& traits);
 double groups_cost(const Call& call, const GroupsTraits& traits);
 
-// What the Groups<...> of one ISA region become as a row of the plan.
-template <class Kernels>
-struct GroupsRow {
-    static std::string refusal(const Call& call) { return groups_refusal(call, Kernels::traits()); }
-    static double cost(const Call& call) { return groups_cost(call, Kernels::traits()); }
-};
-
 extern const Algorithm f32_groups_portable, f64_groups_portable, bf16_groups_portable, f16_groups_portable;
 #if defined(__x86_64__)
 extern const Algorithm f32_groups_avx2, f64_groups_avx2, bf16_groups_avx2, f16_groups_avx2;

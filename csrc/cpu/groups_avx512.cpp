@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cpu/groups.h"
+#include "cpu/groups_weight.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -17,6 +17,7 @@
 #include "cpu/turn.inl"
 #include "cpu/pack_filters.inl"
 #include "cpu/groups.inl"
+#include "cpu/groups_weight.inl"
 #include "cpu/simd/isa_end.h"
 
 namespace pyconv {
@@ -24,14 +25,14 @@ namespace pyconv {
 namespace {
 
 template <class S, class T>
-using Kernels = avx512::Groups<S, T, 16, Isa::avx512>;
+using Kernels = GroupsRow<avx512::Groups<S, T, 16, Isa::avx512>, avx512::GroupsWeight<S, T, 16, Isa::avx512>>;
 
 }  // namespace
 
 #define PYCONV_ROW(name, dtype, S, T) \
     const Algorithm name { \
-        #name, DType::dtype, Isa::avx512, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
-            Kernels<S, T>::workspace, Kernels<S, T>::run, true, kCorrelationsOnly \
+        #name, DType::dtype, Isa::avx512, Kernels<S, T>::refusal, Kernels<S, T>::cost, Kernels<S, T>::workspace, \
+            Kernels<S, T>::run \
     }
 
 PYCONV_ROW(f32_groups_avx512, f32, float, float);

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cpu/groups.h"
+#include "cpu/groups_weight.h"
 
 #define PYCONV_ISA portable
 #include "cpu/simd/isa_begin.h"
@@ -13,6 +13,7 @@
 #include "cpu/turn.inl"
 #include "cpu/pack_filters.inl"
 #include "cpu/groups.inl"
+#include "cpu/groups_weight.inl"
 #include "cpu/simd/isa_end.h"
 
 namespace pyconv {
@@ -20,14 +21,14 @@ namespace pyconv {
 namespace {
 
 template <class S, class T>
-using Kernels = portable::Groups<S, T, 8, Isa::portable>;
+using Kernels = GroupsRow<portable::Groups<S, T, 8, Isa::portable>, portable::GroupsWeight<S, T, 8, Isa::portable>>;
 
 }  // namespace
 
 #define PYCONV_ROW(name, dtype, S, T) \
     const Algorithm name { \
-        #name, DType::dtype, Isa::portable, GroupsRow<Kernels<S, T>>::refusal, GroupsRow<Kernels<S, T>>::cost, \
-            Kernels<S, T>::workspace, Kernels<S, T>::run, true, kCorrelationsOnly \
+        #name, DType::dtype, Isa::portable, Kernels<S, T>::refusal, Kernels<S, T>::cost, Kernels<S, T>::workspace, \
+            Kernels<S, T>::run \
     }
 
 PYCONV_ROW(f32_groups_portable, f32, float, float);
