@@ -84,7 +84,7 @@ std::string groups_weight_refusal(const Call& call, const GroupsTraits& traits) 
 
 double groups_weight_cost(const Call& call, const GroupsTraits& traits) {
     // Cycles a nanosecond, and of a multiply-add with its share of a load (EPYC Zen 4, 2026-11).
-    constexpr double kRate[kIsas] = {1.6, 3.3, 3.3, 3.3}, kEach = 1.15;
+    constexpr double kRate[kIsas] = {1.6, 3.3, 3.3, 3.3}, kEach = 1.1;
     const GroupsWeightShape shape = groups_weight_shape(weight_gradient(call.problem, call.tensors), traits, 1);
     const WeightGradient& a = shape.a;
     const double strips = static_cast<double>(shape.strips() * shape.units);

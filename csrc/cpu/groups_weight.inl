@@ -145,6 +145,12 @@ struct GroupsWeight {
             return smaller(shape.unit_groups, shape.a.groups - unit * shape.unit_groups) * shape.a.filters;
         }
 
+        // Calls of the micro-kernel of a step, and those of them that ask for the source; the others ask for grad_output.
+        int64_t passes() const {
+            return shape.vectors * shape.a.taps() / kWeightRun * ceil_div(shape.a.channels, kChannels);
+        }
+        int64_t source_passes() const { return larger(1, passes() * 2 / 3); }
+
         // What a step will read of both images.
         void ask_for(const Step& step, GroupsAhead* ahead) const {
             const WeightGradient& a = shape.a;
@@ -152,12 +158,14 @@ struct GroupsWeight {
             const int64_t rows = smaller(a.y.size, top + shape.band_rows(step.rows)) - first;
             const int64_t channel = step.unit * shape.unit_groups * a.channels;
             const int64_t filter = step.unit * shape.unit_groups * a.filters;
-            ahead[0] = pieces(a.input, step.n, channel, channels_of(step.unit), first, rows, a.x.size, step);
-            ahead[1] = pieces(a.grad_output, step.n, filter, filters_of(step.unit), step.row, step.rows, a.x.out, step);
+            ahead[0] =
+                pieces(a.input, step.n, channel, channels_of(step.unit), first, rows, a.x.size, step, source_passes());
+            ahead[1] = pieces(a.grad_output, step.n, filter, filters_of(step.unit), step.row, step.rows, a.x.out, step,
+                              larger(1, passes() - source_passes()));
         }
 
         GroupsAhead pieces(const View& view, int64_t n, int64_t channel, int64_t channels, int64_t row, int64_t rows,
-                           int64_t width, const Step& step) const {
+                           int64_t width, const Step& step, int64_t calls) const {
             GroupsAhead ahead{};
             const bool together = view.stride[1] == 1;
             if (rows <= 0 || (!together && view.stride[3] != 1)) return ahead;
@@ -166,7 +174,7 @@ struct GroupsWeight {
             ahead.jump = (together ? view.stride[3] : view.stride[1]) * size - ahead.wide * GroupsAhead::kLine;
             ahead.pieces = together ? rows * width : channels;
             ahead.at = static_cast<const char*>(view.data) + view.offset(n, channel, row, 0) * size;
-            const int64_t steps = step.rows * larger(1, shape.a.x.out - 2);
+            const int64_t steps = calls * step.rows * larger(1, shape.a.x.out - 2);
             ahead.each = ceil_div(ahead.pieces * ahead.wide, steps);
             return ahead;
         }
@@ -204,7 +212,7 @@ struct GroupsWeight {
             block.pixel = shape.vectors * W, block.gradient_row = a.x.out * block.pixel;
             block.rows = step.rows, block.columns = a.x.out;
             block.channel_step = a.taps() * W;
-            int passes = 0;
+            int64_t pass = 0;
             for (int64_t vector = 0; vector < shape.vectors; ++vector) {
                 T* sums = reinterpret_cast<T*>(memory) + (chunk * shape.units + step.unit) * shape.unit_sums(W) +
                           vector * a.channels * a.taps() * W;
@@ -219,7 +227,7 @@ struct GroupsWeight {
                                 band + (ty * a.y.dilation * shape.columns + tx) * shape.slot + (picked ? 0 : c);
                             block.picks = picks + c * W;
                             block.sums = sums + (c * a.taps() + ty * a.x.taps + tx) * W;
-                            block.ahead = ahead + smaller(1, passes++);
+                            block.ahead = ahead + (pass++ < source_passes() ? 0 : 1);
                             call(block, count, picked, accumulate);
                         }
             }
