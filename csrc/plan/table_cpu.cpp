@@ -2,6 +2,7 @@
 // Every CPU algorithm, in order of preference at equal cost.
 #include "cpu/depthwise.h"
 #include "cpu/depthwise_large.h"
+#include "cpu/depthwise_rows.h"
 #include "cpu/direct.h"
 #include "cpu/direct_weight_rows.h"
 #include "cpu/dot.h"
@@ -101,6 +102,9 @@ std::vector<const Algorithm*>& cpu_table() {
         &bf16_groups_portable,
         &f16_groups_portable,
 #if defined(__x86_64__)
+        &f32_depthwise_rows8_avx512,
+        &f32_depthwise_rows_avx512,
+        &f64_depthwise_rows_avx512,
         &f32_depthwise_large_avx512,
         &f64_depthwise_large_avx512,
         &bf16_depthwise_large_avx512,
@@ -109,6 +113,8 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_depthwise_avx512,
         &bf16_depthwise_avx512,
         &f16_depthwise_avx512,
+        &f32_depthwise_rows_avx2,
+        &f64_depthwise_rows_avx2,
         &f32_depthwise_large_avx2,
         &f64_depthwise_large_avx2,
         &bf16_depthwise_large_avx2,
@@ -118,6 +124,8 @@ std::vector<const Algorithm*>& cpu_table() {
         &bf16_depthwise_avx2,
         &f16_depthwise_avx2,
 #endif
+        &f32_depthwise_rows_portable,
+        &f64_depthwise_rows_portable,
         &f32_depthwise_large_portable,
         &f64_depthwise_large_portable,
         &bf16_depthwise_large_portable,

@@ -27,6 +27,9 @@ struct Vec<float> {
         const __m256i mask = lanes(lane, n);
         return {_mm256_blendv_ps(keep.v, _mm256_maskload_ps(p - lane, mask), _mm256_castsi256_ps(mask))};
     }
+    static PYCONV_INLINE Vec load_inside(const float* p, int lane, int n) {
+        return {_mm256_maskload_ps(p, lanes(lane, n))};
+    }
 
     static PYCONV_INLINE __m256 widen(__m128i bits, const bf16*) {
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
@@ -63,6 +66,10 @@ struct Vec<float> {
         const __m256i from = _mm256_sub_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(lane));
         const __m256 loaded = _mm256_permutevar8x32_ps(load_first(p, n).v, from);
         return {_mm256_blendv_ps(keep.v, loaded, _mm256_castsi256_ps(lanes(lane, n)))};
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_inside(const S* p, int lane, int n) {
+        return load_lanes(zero(), p + lane, lane, n);
     }
 
     PYCONV_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
@@ -128,6 +135,10 @@ struct Vec<float> {
         const __m256d pairs = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0x88));
         return {_mm256_castpd_ps(_mm256_permute4x64_pd(pairs, 0xd8))};
     }
+    static PYCONV_INLINE Vec odd(Vec a, Vec b) {
+        const __m256d pairs = _mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0xdd));
+        return {_mm256_castpd_ps(_mm256_permute4x64_pd(pairs, 0xd8))};
+    }
     template <class S>
     PYCONV_INLINE void store_every_other(S* p, int n) const {
         float lanes[width];
@@ -161,6 +172,9 @@ struct Vec<double> {
         const __m256i mask = lanes(lane, n);
         return {_mm256_blendv_pd(keep.v, _mm256_maskload_pd(p - lane, mask), _mm256_castsi256_pd(mask))};
     }
+    static PYCONV_INLINE Vec load_inside(const double* p, int lane, int n) {
+        return {_mm256_maskload_pd(p, lanes(lane, n))};
+    }
     PYCONV_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm256_maskstore_pd(p, lanes(0, n), v); }
     PYCONV_INLINE void stream(double* p) const { _mm256_stream_pd(p, v); }
@@ -183,6 +197,7 @@ struct Vec<double> {
         return {_mm256_permute2f128_pd(_mm256_unpacklo_pd(a.v, b.v), _mm256_unpackhi_pd(a.v, b.v), 0x31)};
     }
     static PYCONV_INLINE Vec even(Vec a, Vec b) { return {_mm256_permute4x64_pd(_mm256_unpacklo_pd(a.v, b.v), 0xd8)}; }
+    static PYCONV_INLINE Vec odd(Vec a, Vec b) { return {_mm256_permute4x64_pd(_mm256_unpackhi_pd(a.v, b.v), 0xd8)}; }
     template <class S>
     PYCONV_INLINE void store_every_other(S* p, int n) const {
         double lanes[width];

@@ -4,12 +4,13 @@
 // What every Vec<T> has, S being a type that is stored in memory (float, bf16 or f16 for float; double for double):
 //   load(S*), load_first(S*, n): lanes [n, width) are zero and their memory is not touched
 //   load_lanes(keep, S*, lane, n): lanes [lane, lane + n) from n elements in memory, the others from keep
+//   load_inside(S*, lane, n): lanes [lane, lane + n) of a vector there, the others zero; their memory is not touched
 //   store(S*), store_first(S*, n): rounded to nearest, ties to even, where S is narrower
 //   stream(S*): store() past the caches, to an address that is a multiple of what is stored; streamed() comes after the last
 //   all(x), zero(), fma(a, b, c) = a * b + c, a + b, a - b, a * b, and sum(): the lanes added in one fixed order
 //   zip_low(a, b), zip_high(a, b): lanes of a and b in turn, of their lower and of their upper halves
 //   pick(x, places(p)): lane k is lane i of x, where i was put to p[k] by set_place(p + k, i)
-//   even(a, b): lanes 0, 2, 4, ... of a, then of b
+//   even(a, b), odd(a, b): lanes 0, 2, 4, ... (1, 3, 5, ...) of a, then of b
 //   store_every_other(S*, n): the first n lanes, a step of two elements apart; those between are not touched
 
 template <class T>
@@ -31,6 +32,9 @@ struct Vec<float> {
     static PYCONV_INLINE Vec load_lanes(Vec keep, const float* p, int lane, int n) {
         return {_mm512_mask_loadu_ps(keep.v, static_cast<__mmask16>(first(n) << lane), p - lane)};
     }
+    static PYCONV_INLINE Vec load_inside(const float* p, int lane, int n) {
+        return {_mm512_maskz_loadu_ps(static_cast<__mmask16>(first(n) << lane), p)};
+    }
 
     static PYCONV_INLINE __m512 widen(__m256i bits, const bf16*) {
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
@@ -48,6 +52,10 @@ struct Vec<float> {
     static PYCONV_INLINE Vec load_lanes(Vec keep, const S* p, int lane, int n) {
         const __mmask16 lanes = static_cast<__mmask16>(first(n) << lane);
         return {_mm512_mask_mov_ps(keep.v, lanes, widen(_mm256_maskz_loadu_epi16(lanes, p - lane), p))};
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_inside(const S* p, int lane, int n) {
+        return {widen(_mm256_maskz_loadu_epi16(static_cast<__mmask16>(first(n) << lane), p), p)};
     }
 
     PYCONV_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
@@ -102,6 +110,10 @@ struct Vec<float> {
         const __m512i lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         return {_mm512_permutex2var_ps(a.v, lanes, b.v)};
     }
+    static PYCONV_INLINE Vec odd(Vec a, Vec b) {
+        const __m512i lanes = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+        return {_mm512_permutex2var_ps(a.v, lanes, b.v)};
+    }
     PYCONV_INLINE void store_every_other(float* p, int n) const {
         const int low = n < 8 ? n : 8;
         _mm512_mask_storeu_ps(p, static_cast<__mmask16>(first(2 * low) & 0x5555), zip_low(*this, *this).v);
@@ -132,6 +144,9 @@ struct Vec<double> {
     static PYCONV_INLINE Vec load_lanes(Vec keep, const double* p, int lane, int n) {
         return {_mm512_mask_loadu_pd(keep.v, static_cast<__mmask8>(first(n) << lane), p - lane)};
     }
+    static PYCONV_INLINE Vec load_inside(const double* p, int lane, int n) {
+        return {_mm512_maskz_loadu_pd(static_cast<__mmask8>(first(n) << lane), p)};
+    }
     PYCONV_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
     PYCONV_INLINE void store_first(double* p, int n) const { _mm512_mask_storeu_pd(p, first(n), v); }
     PYCONV_INLINE void stream(double* p) const { _mm512_stream_pd(p, v); }
@@ -148,6 +163,9 @@ struct Vec<double> {
     }
     static PYCONV_INLINE Vec even(Vec a, Vec b) {
         return {_mm512_permutex2var_pd(a.v, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b.v)};
+    }
+    static PYCONV_INLINE Vec odd(Vec a, Vec b) {
+        return {_mm512_permutex2var_pd(a.v, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b.v)};
     }
     PYCONV_INLINE void store_every_other(double* p, int n) const {
         const int low = n < 4 ? n : 4;

@@ -31,6 +31,10 @@ struct Vec {
         for (int i = 0; i < n; ++i) keep.v[lane + i] = static_cast<T>(p[i]);
         return keep;
     }
+    template <class S>
+    static PYCONV_INLINE Vec load_inside(const S* p, int lane, int n) {
+        return load_lanes(zero(), p + lane, lane, n);
+    }
     PYCONV_INLINE void store(T* p) const { __builtin_memcpy(p, &v, sizeof v); }
     template <class S>
     PYCONV_INLINE void store(S* p) const {
@@ -63,6 +67,11 @@ struct Vec {
     static PYCONV_INLINE Vec even(Vec a, Vec b) {
         Vec result;
         for (int i = 0; i < width / 2; ++i) result.v[i] = a.v[2 * i], result.v[width / 2 + i] = b.v[2 * i];
+        return result;
+    }
+    static PYCONV_INLINE Vec odd(Vec a, Vec b) {
+        Vec result;
+        for (int i = 0; i < width / 2; ++i) result.v[i] = a.v[2 * i + 1], result.v[width / 2 + i] = b.v[2 * i + 1];
         return result;
     }
     template <class S>

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// The depthwise kernels along image rows (depthwise_rows.inl) for AVX-512 F, BW, DQ, VL, in vectors of 8 lanes: rows of
+// 7 pixels would leave more than half of 16 empty. A namespace of its own, as its Vec is another.
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/depthwise_rows.h"
+
+#define PYCONV_ISA avx512vl
+#define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+#define PYCONV_DEPTHWISE_ISA Isa::avx512
+#define PYCONV_DEPTHWISE_STRIP 7
+#define PYCONV_DEPTHWISE_TAP_BY_TAP
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_avx512vl.h"
+#include "cpu/copy.inl"
+#include "cpu/depthwise_rows.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+const Algorithm f32_depthwise_rows8_avx512 = avx512vl::rows_row<float>("f32_depthwise_rows8_avx512", DType::f32);
+
+}  // namespace pyconv
+
+#endif
