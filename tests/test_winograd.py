@@ -12,6 +12,8 @@ import torch.nn.functional as F
 
 import pyconv
 from pyconv import _C
+from pyconv.bench import cases
+from pyconv.bench.oracle import Oracle
 
 TEXT = "n1_c32_k32_i12_f3_p1"
 
@@ -149,3 +151,20 @@ def test_a_value_that_is_not_finite_stays_in_its_tiles() -> None:
             rows = nan[0, 0].any(1).nonzero().flatten().tolist()
             assert set(rows) >= {8, 9, 10}, "the direct sum's outputs are not finite"
             assert rows[0] >= 8 - side and rows[-1] < 11 + side, f"{name}: rows {rows}"
+
+
+def test_sums_of_few_pixels_are_left_to_the_direct_rows() -> None:
+    """16 products a weight erred by 1.7 times the direct sum's bound; from 49 on the rows keep to it."""
+
+    def rows(text: str) -> list[str]:
+        return [n for n in problems.supported(text, torch.float32, "grad_weight") if "winograd" in n]
+
+    assert not rows("c128_k128_i4_f3_p1")
+    text = "c128_k128_i7_f3_p1"
+    assert rows(text)
+    p = problems.parse(text)
+    tensors = cases.make(p, "cpu")
+    oracle = Oracle(p, "grad_weight", tensors)
+    for name in rows(text):
+        check = oracle.check(problems.run("grad_weight", tensors.dy, tensors.x, p, name))
+        assert check.passed, f"{name}: {check.error_over_bound:.2g} times the bound"

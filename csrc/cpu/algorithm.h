@@ -24,7 +24,7 @@ struct Algorithm {
     Isa isa;  // the weakest instruction set it runs on
 
     // Why it cannot run this call, as a sentence; empty if it can. dtype and isa have been checked before. Must not
-    // depend on n: an image's result does not depend on the images beside it.
+    // depend on n in forward and grad_input: an image's result does not depend on the images beside it.
     std::string (*refusal)(const Call& call);
     // Modelled seconds on one worker. Only compared, never promised.
     double (*cost)(const Call& call);

@@ -17,8 +17,8 @@ const CacheSizes& cache_sizes();
 
 // A line that is stored is read from memory first, unless a cache has it. Never changes a bit.
 enum class Writing : uint8_t {
-    stored,    // small results: a cache has them
-    fetched,   // lines are asked for before the sums that go there are made
+    stored,   // small results: a cache has them
+    fetched,  // lines are asked for before the sums that go there are made
     streamed,  // past the caches, where whole vectors are aligned (Vec::stream): nothing is read, and nothing is left in a
                // cache for who reads the result next; for results of which little would be left there anyway
 };

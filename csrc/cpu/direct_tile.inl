@@ -22,7 +22,7 @@ struct TileOutput {
     S* data;  // null: the sums go to c
     int64_t row;
     int last;
-    const S* bias;  // of the tile's first filter, or null
+    const S* bias;    // of the tile's first filter, or null
     Writing writing;  // streamed only where all vectors are whole and aligned
 };
 

@@ -227,7 +227,8 @@ private:
             T tile[kMostPlaneFilters * kPlaneRows * NV * W];
             for (int64_t k = 0; k < count; ++k, block.weights += rows.channels * a.taps()) {
                 const T added = bias ? static_cast<T>(bias[k]) : T(0);
-                const PlaneOutput<T, T> out{tile + k * kPlaneRows * wide, wide, 1, lines, added, bias != nullptr, false};
+                const PlaneOutput<T, T> out{
+                    tile + k * kPlaneRows * wide, wide, 1, lines, added, bias != nullptr, false};
                 run_block(block, j - begin, out, columns);
             }
             for (int line = 0; line < lines; ++line)

@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kElement = sizeof(float);
 constexpr int64_t kTaps = 9;
 constexpr int64_t kLeastChannels = 16;         // and filters: below, transforms cost more than they save
+constexpr int64_t kLeastPixels = 48;           // of all images: of short sums the maps' roundings are the larger part
 constexpr int64_t kBlock = 64;                 // channels and filters of a block: its sums are 590 KB
 constexpr int64_t kOwnSumsBytes = 2560 << 10;  // of all weights, where chunks are tiles of work
 constexpr int64_t kOwnUnitBytes = 2560 << 10;  // of a unit's transformed operands there
@@ -112,6 +113,10 @@ std::string winograd_weight_refusal(const Call& call) {
     if (a.channels_per_group() < kLeastChannels || a.filters_per_group() < kLeastChannels)
         return "takes at least " + std::to_string(kLeastChannels) + " channels and filters a group, the problem has " +
                std::to_string(a.channels_per_group()) + " and " + std::to_string(a.filters_per_group());
+    const int64_t pixels = a.n * a.p() * a.q();
+    if (pixels < kLeastPixels)
+        return "takes at least " + std::to_string(kLeastPixels) + " pixels in all images, the problem has " +
+               std::to_string(pixels) + ": of short sums its roundings would be the larger part";
     return {};
 }
 
