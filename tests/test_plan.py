@@ -207,3 +207,22 @@ def test_bad_problem_strings_are_refused(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         _C.Problem.parse(text).validate()
     assert str(caught.value)
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_tiles_are_counted_without_running_them(pass_: str, layout: str) -> None:
+    """Every step hands out something, to one worker and to many; of one image too there is work for eight."""
+    before = _C.executed()
+    for file in ("resnet_small", "depthwise", "groups", "planes"):
+        for text in problems.shapes(file, torch.float32):
+            for workers in (1, 8, 64):
+                steps = _C.tiles(problems.parse(text, torch.float32), pass_, layout, workers)
+                assert steps and min(steps) > 0, f"{text}, {workers} workers: {steps}"
+    assert _C.executed() == before
+    assert max(_C.tiles(_C.Problem.parse("n1_c64_k64_i56_f3_p1"), pass_, layout, 8)) >= 8
+
+
+def test_tiles_of_no_workers_are_refused() -> None:
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+        _C.tiles(_C.Problem.parse("c1_k1_i3_f1"), "forward", "nchw", 0)

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 
+#include "bindings/fft.h"
 #include "bindings/python_call.h"
 #include "cpu/isa.h"
 #include "cpu/peak.h"
@@ -103,6 +104,17 @@ py::list plan(const Problem& problem, const std::string& pass, const std::string
 #endif
     (void)cuda;
     return described(explain(call, at::get_num_threads(), algorithm));
+}
+
+// What the chosen CPU row hands out; nothing if it is one that needs torch.
+std::vector<int64_t> tiles(const Problem& problem, const std::string& pass, const std::string& layout, int workers) {
+    if (workers < 1) throw py::value_error("tiles: workers must be at least 1, got " + std::to_string(workers));
+    const Call call{problem, pass_of(pass), dense_tensors(problem, layout == "nhwc")};
+    std::string error;
+    const Algorithm* row = choose(call, workers, "", &error);
+    if (!row) throw py::value_error(error);
+    if (row == &f32_fft || row == &f64_fft) return {};
+    return tiles_of(*row, call, workers);
 }
 
 // visit(row, pass) for every row of the device's table.
@@ -201,6 +213,7 @@ PYBIND11_MODULE(_C, module) {
     bind_calls(module);
     module.def("plan", &plan, py::arg("problem"), py::arg("pass_"), py::arg("layout") = "nchw",
                py::arg("device") = "cpu", py::arg("algorithm") = "");
+    module.def("tiles", &tiles, py::arg("problem"), py::arg("pass_"), py::arg("layout"), py::arg("workers"));
     module.def("algorithms", &algorithms, py::arg("device") = "cpu");
     module.def("executed", &executed);
     module.def("fma_peak", &fma_peak, py::arg("dtype") = "f32", py::arg("threads") = 1,

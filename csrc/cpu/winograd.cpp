@@ -68,7 +68,8 @@ WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits,
     while (a.groups * shape.blocks() < wanted && tiles > traits.rows)
         cut_blocks(&shape, tiles = std::max(traits.rows, tiles / 2));
     const bool few = all <= kSharedFilterBytes || (a.groups > 1 && all / a.groups <= kSharedFilterBytes / 4);
-    shape.shares_filters = few && a.groups * shape.blocks() >= wanted;
+    // Otherwise workers have panels of filters to share, one after the other for each block.
+    shape.shares_filters = few && a.groups * shape.blocks() >= std::min(wanted, a.groups * shape.panels);
     if (!shape.shares_filters) cut_blocks(&shape, tiles_in(kSharedSourceBytes, shape, traits));
     return shape;
 }

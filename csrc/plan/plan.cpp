@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "plan/plan.h"
 
+#include <memory>
+
 #include "cpu/winograd.h"
 #include "plan/memo.h"
 
@@ -32,6 +34,20 @@ Call without_data(const Call& call) {
     result.tensors.bias = nullptr;
     return result;
 }
+
+// Remembers how much it was asked to do, and does not do it.
+class CountingExecutor final : public Executor {
+public:
+    explicit CountingExecutor(int workers) : workers_(workers) {}
+    int workers() const override { return workers_; }
+    std::vector<int64_t> tiles;
+
+protected:
+    void run(int64_t count, Tile, const void*) override { tiles.push_back(count); }
+
+private:
+    int workers_;
+};
 
 // What else decides, of the process: every switch that a row asks for.
 int64_t settings() { return static_cast<int64_t>(current_isa()) << 1 | static_cast<int64_t>(winograd_enabled()); }
@@ -73,6 +89,15 @@ Choice choose_to_run(const Call& call, int workers, std::string_view forced, std
 
 std::vector<PlanRow> explain(const Call& call, int workers, const std::string& forced) {
     return explain_from(CpuTable{workers}, call, forced);
+}
+
+std::vector<int64_t> tiles_of(const Algorithm& algorithm, const Call& call, int workers) {
+    const size_t bytes = algorithm.workspace(call, workers) + kWorkspaceAlignment;
+    const std::unique_ptr<char[]> memory(new char[bytes]);  // tables are made there, before the tiles that read them
+    const uintptr_t first = reinterpret_cast<uintptr_t>(memory.get());
+    CountingExecutor executor(workers);
+    algorithm.run(call, memory.get() + aligned_bytes(first) - first, executor);
+    return executor.tiles;
 }
 
 Tensors dense_tensors(const Problem& a, bool channels_last) {

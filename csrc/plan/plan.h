@@ -39,6 +39,10 @@ Choice choose_to_run(const Call& call, int workers, std::string_view forced, std
 // The same choice with every row shown.
 std::vector<PlanRow> explain(const Call& call, int workers, const std::string& forced);
 
+// How many tiles each step of a call hands out to that many workers, in order; nothing is computed. Not for rows that were
+// added.
+std::vector<int64_t> tiles_of(const Algorithm& algorithm, const Call& call, int workers);
+
 // Tensors without data in the strides of a dense layout, for planning without tensors.
 Tensors dense_tensors(const Problem& problem, bool channels_last);
 
