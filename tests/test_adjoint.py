@@ -59,7 +59,7 @@ def test_adjoint_of_winograd(layout: str) -> None:
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize("text", problems.shapes("stride_dilation") + problems.shapes("groups"))
 def test_adjoint_of_every_mode(text: str, mode: str) -> None:
-    """Strides, dilations and groups under each padding mode, unplanned combinations. Winograd's maps round."""
+    """Strides, dilations and groups under each padding mode, by exact rows: Winograd's maps round."""
     if mode != "zeros":
         text = f"{text}_{mode}"
     with pyconv.winograd(False):
