@@ -87,6 +87,15 @@ PYCONV_INLINE void gradient_strip_of(Vec<T> (&sum)[TY][K], const RowsUnit<T, S>&
     }
 }
 
+// Halves what is left of a square, until one vector is.
+template <int Left, class T>
+PYCONV_INLINE void zip_square(Vec<T>* square) {
+    for (int i = 0; i < Left / 2; ++i)
+        square[i] =
+            Vec<T>::zip_low(square[2 * i], square[2 * i + 1]) + Vec<T>::zip_high(square[2 * i], square[2 * i + 1]);
+    if constexpr (Left > 2) zip_square<Left / 2>(square);
+}
+
 // to[i] = the lanes of vector i, added up: each step zips what is left two by two, so that vector i of a square is in
 // lane i in the end, if it began in the place whose number has the bits of i in reverse.
 template <int N, class T>
@@ -102,12 +111,7 @@ PYCONV_INLINE void sum_lanes(const Vec<T>* vectors, T* to) {
             for (int bit = 1, back = W / 2; bit < W; bit *= 2, back /= 2) place += i & bit ? back : 0;
             square[place] = first + i < N ? vectors[first + i] : Vec<T>::zero();
         }
-#pragma GCC unroll 4
-        for (int left = W; left > 1; left /= 2)
-#pragma GCC unroll 8
-            for (int i = 0; i < left / 2; ++i)
-                square[i] = Vec<T>::zip_low(square[2 * i], square[2 * i + 1]) +
-                            Vec<T>::zip_high(square[2 * i], square[2 * i + 1]);
+        zip_square<W>(square);
         square[0].store_first(to + first, N - first < W ? N - first : W);
     }
     for (; first < N; ++first) to[first] = vectors[first].sum();
