@@ -312,6 +312,18 @@ def plan(text: str, dtype: torch.dtype, pass_: str, layout: str = "nchw", device
     return _plan(text, dtype, pass_, layout, device, _C.isa(), _C.winograd_enabled())
 
 
+# What a forced row says that supports a problem, but not in the strides it was given.
+STRIDE_REFUSALS = (
+    "needs pixels side by side along image rows",
+    "takes grad_output with contiguous rows (NCHW) only",
+    "takes 1x1 kernels where image rows follow each other only",
+)
+
+
+def refuses_strides(error: RuntimeError) -> bool:
+    return any(sentence in str(error) for sentence in STRIDE_REFUSALS)
+
+
 def supported(
     text: str, dtype: torch.dtype, pass_: str, layout: str = "nchw", device: str = "cpu"
 ) -> list[str]:

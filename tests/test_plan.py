@@ -223,6 +223,10 @@ def test_tiles_are_counted_without_running_them(pass_: str, layout: str) -> None
     assert max(_C.tiles(_C.Problem.parse("n1_c64_k64_i56_f3_p1"), pass_, layout, 8)) >= 8
 
 
+def test_a_result_without_elements_has_no_tiles() -> None:
+    assert _C.tiles(_C.Problem.parse("n0_c64_k64_i56_f3_p1"), "forward", "nchw", 8) == []
+
+
 def test_tiles_of_no_workers_are_refused() -> None:
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         _C.tiles(_C.Problem.parse("c1_k1_i3_f1"), "forward", "nchw", 0)

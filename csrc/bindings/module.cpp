@@ -106,14 +106,15 @@ py::list plan(const Problem& problem, const std::string& pass, const std::string
     return described(explain(call, at::get_num_threads(), algorithm));
 }
 
-// What the chosen CPU row hands out; nothing if it is one that needs torch.
+// What the chosen CPU row hands out; nothing if it is one that needs torch, or if there is nothing to compute.
 std::vector<int64_t> tiles(const Problem& problem, const std::string& pass, const std::string& layout, int workers) {
     if (workers < 1) throw py::value_error("tiles: workers must be at least 1, got " + std::to_string(workers));
     const Call call{problem, pass_of(pass), dense_tensors(problem, layout == "nhwc")};
     std::string error;
     const Algorithm* row = choose(call, workers, "", &error);
     if (!row) throw py::value_error(error);
-    if (row == &f32_fft || row == &f64_fft) return {};
+    const int64_t results[] = {problem.output_elements(), problem.input_elements(), problem.weight_elements()};
+    if (row == &f32_fft || row == &f64_fft || results[static_cast<int>(call.pass)] == 0) return {};
     return tiles_of(*row, call, workers);
 }
 
