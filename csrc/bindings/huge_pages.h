@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // First touches of large results, by the huge page. glibc takes what is asked for in pieces of 32 MiB and more from the
-// kernel each time, whatever was freed before, and gives freed memory at the top of its heap back when there is much of it;
-// a kernel that writes such memory stops at a page fault every 4 KiB. Linux gives 2 MiB at a fault where it is told that
-// they will be used. Where the pages are there already this costs a microsecond. Elsewhere, and where huge pages are
-// switched off, nothing happens.
+// kernel each time, whatever was freed before, so a kernel that writes such a result stops at a page fault every 4 KiB;
+// Linux gives 2 MiB at a fault where it is told that they will be used. Smaller pieces are reused by malloc and fault
+// once. Elsewhere, and where huge pages are switched off, nothing happens.
 #pragma once
 
 #include <cstddef>
@@ -18,9 +17,9 @@ namespace pyconv::bindings {
 // To be called before [data, data + bytes) is written for the first time.
 inline void expect_writes(void* data, size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr size_t kWorthAsking = 4 << 20;
+    constexpr size_t kAlwaysMapped = 32 << 20;  // glibc's largest threshold
     constexpr uintptr_t kHugePage = 2 << 20;
-    if (bytes < kWorthAsking) return;
+    if (bytes < kAlwaysMapped) return;
     const uintptr_t first = reinterpret_cast<uintptr_t>(data);
     const uintptr_t begin = (first + kHugePage - 1) / kHugePage * kHugePage;
     const uintptr_t end = (first + bytes) / kHugePage * kHugePage;
