@@ -226,10 +226,11 @@ std::string depthwise_refusal(const Call& call) {
 
 double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     const Problem& a = call.problem;
-    // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
-    // taps do not reach, with the idle lanes of the last vector of channels; and memory.
-    constexpr double kRate[] = {10, 32, 50}, kWindowRate[] = {10, 45, 58};
-    constexpr double kCall = 3000, kTurn[] = {1.0, 0.18, 0.13};
+    // Constants measured on two-core AMD EPYC machines (AVX2 on Zen 3, AVX-512 on Zen 4), 2026-11. In nanoseconds:
+    // multiply-adds at a rate that few taps do not reach, with the idle lanes of the last vector of channels; a weight
+    // whose sums are added; and memory.
+    constexpr double kRate[] = {10, 22, 50}, kWindowRate[] = {10, 30, 58};
+    constexpr double kCall = 3000, kTurn[] = {1.0, 0.42, 0.13}, kWeight[] = {30, 30, 0};
     const double taps = static_cast<double>(a.r * a.s);
     const double lanes = static_cast<double>(round_up(a.groups, traits.width)) / static_cast<double>(a.groups);
     const bool window = a.s <= 7 && a.dilation_w == 1 && a.stride_w <= 2;
@@ -242,8 +243,10 @@ double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     // An element turned there or back, in nanoseconds.
     const double turn = kTurn[static_cast<int>(traits.isa)] * (call.pass == Pass::grad_weight ? 0.5 : 1.0);
     const double turning = turned ? static_cast<double>(a.input_elements() + a.output_elements()) * turn : 0.0;
+    const double weights =
+        call.pass == Pass::grad_weight ? static_cast<double>(a.groups) * taps * kWeight[static_cast<int>(traits.isa)] : 0;
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
-    return (calls * kCall + sums + turning) * 1e-9 + memory_seconds(a);
+    return (calls * kCall + sums + turning + weights) * 1e-9 + memory_seconds(a);
 }
 
 }  // namespace pyconv

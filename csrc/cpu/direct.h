@@ -50,7 +50,7 @@ constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
 // Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many
 // as the registers hold. Narrow tiles would load a line of the band for every few multiply-adds.
 constexpr int64_t tile_vectors(int64_t mr, int64_t rows) {
-    if (mr < 8) return rows <= 2 ? 4 : 2;
+    if (mr < 8) return rows <= 3 ? 4 : 2;
     return rows <= 3 ? 8 : rows <= 7 ? 4 : 2;
 }
 

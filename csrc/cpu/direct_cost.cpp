@@ -13,9 +13,9 @@ namespace {
 constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
 
 // Steps of all panels of `count` in a row, cut evenly as for_each_panel does (rows) or into full ones (columns).
-double steps_of_rows(int64_t count, int64_t panel, int64_t vectors) {
+double steps_of_rows(Isa isa, int64_t count, int64_t panel, int64_t vectors) {
     const int64_t panels = ceil_div(count, panel), most = ceil_div(count, panels);
-    return static_cast<double>(panels) * step_cycles(most, vectors);
+    return static_cast<double>(panels) * step_cycles(isa, most, vectors);
 }
 
 // Cycles for each element copied, and for each stored, `step` elements apart in memory.
@@ -46,8 +46,8 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         const auto add = [&](int64_t panels, int64_t rows) {
             const int64_t vectors = tile_vectors(traits.rows, rows), width = vectors * traits.width;
             const double full = static_cast<double>(panels * (run / width)), last = static_cast<double>(panels);
-            work.steps += full * step_cycles(rows, vectors);
-            if (run % width) work.steps += last * step_cycles(rows, ceil_div(run % width, traits.width));
+            work.steps += full * step_cycles(traits.isa, rows, vectors);
+            if (run % width) work.steps += last * step_cycles(traits.isa, rows, ceil_div(run % width, traits.width));
             work.tiles += static_cast<double>(panels * ceil_div(run, width));
         };
         add(a.filters / shape.filter_panel, shape.filter_panel);
@@ -58,8 +58,8 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
                           static_cast<double>(shape.bundle);
     } else {
         const int64_t rest = a.filters % per_tile;
-        work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(run, traits.rows, 2);
-        if (rest) work.steps += steps_of_rows(run, traits.rows, ceil_div(rest, traits.width));
+        work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(traits.isa, run, traits.rows, 2);
+        if (rest) work.steps += steps_of_rows(traits.isa, run, traits.rows, ceil_div(rest, traits.width));
         work.tiles = static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
         const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
         const bool turned = a.output.stride[1] != 1;
@@ -103,7 +103,7 @@ std::string direct_refusal(const Call& call, const DirectTraits& traits) {
 
 double direct_cost(const Call& call, const DirectTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, with what a step takes beyond step()'s count.
-    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2};
+    constexpr double kRate[kIsas] = {1.6, 2.4, 3.2, 3.2};
     const DirectShape shape = direct_shape(call, traits, 1);
     const Correlation& a = shape.a;
     const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);

@@ -34,8 +34,8 @@ double steps(int64_t run, int64_t filters, bool filters_are_columns, const Direc
     const int64_t panels = ceil_div(rows, traits.rows), m = ceil_div(rows, panels);
     const int64_t vectors = filters_are_columns ? 2 : tile_vectors(traits.rows, m);
     const int64_t full = columns / (vectors * traits.width), rest = columns % (vectors * traits.width);
-    double result = static_cast<double>(full) * step_cycles(m, vectors);
-    if (rest) result += step_cycles(m, ceil_div(rest, traits.width));
+    double result = static_cast<double>(full) * step_cycles(traits.isa, m, vectors);
+    if (rest) result += step_cycles(traits.isa, m, ceil_div(rest, traits.width));
     return result * static_cast<double>(panels);
 }
 

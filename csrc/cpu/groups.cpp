@@ -95,7 +95,7 @@ double groups_cost(const Call& call, const GroupsTraits& traits) {
     // Cycles a nanosecond, and of a multiply-add with the load it needs or its share of one. The rate is above the clock, because the
     // direct kernels' costs, with which these are compared, are further below what small groups take (EPYC Zen 4,
     // 2026-11).
-    constexpr double kRate[kIsas] = {1.9, 3.9, 3.9, 3.9}, kPicked = 1.35, kBroadcast = 1.2, kShared = 1.1;
+    constexpr double kRate[kIsas] = {1.9, 3.2, 3.9, 3.9}, kPicked = 1.35, kBroadcast = 1.2, kShared = 1.1;
     const GroupsShape shape = groups_shape(call, traits, 1);
     const Correlation& a = shape.parts.a;
     const int64_t panels = ceil_div(a.x.out, traits.rows), pixels = ceil_div(a.x.out, panels);

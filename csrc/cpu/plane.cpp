@@ -195,7 +195,7 @@ double plane_cost(const Call& call, const PlaneTraits& traits) {
     // Constants measured on a two-core AMD EPYC (Zen 4 class), 2026-11. In nanoseconds: multiply-adds at a rate that few
     // taps do not reach, with the idle lanes of the last vector; rows, of which every plane has its overhead; elements
     // that cannot be moved by whole vectors; and memory.
-    constexpr double kRate[] = {20, 36, 52};
+    constexpr double kRate[] = {20, 26, 52};
     constexpr double kRow = 12, kElement = 0.6, kCall = 3000;
     const int64_t channels = a.channels_per_group(), filters = a.filters_per_group();
     const double taps = static_cast<double>(a.r * a.s);

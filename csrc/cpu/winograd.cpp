@@ -128,7 +128,7 @@ size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& t
 double winograd_cost(const Call& call, const WinogradTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call; cycles for a vector of
     // channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of which is fetching it.
-    constexpr double kRate[] = {1.6, 3.0, 3.2}, kCall = 60;
+    constexpr double kRate[] = {1.6, 2.8, 3.2}, kCall = 60;
     const double work = traits.tile == 4 ? 1.0 : 0.45;
     const double kSource = 420 * work, kOutput = 330 * work, kFilter = traits.tile == 4 ? 350 : 210;
     constexpr double kOfACall = 0.75;  // of a call's filters, weighed on one image: most batches have more of them
@@ -140,7 +140,7 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
     const double filter_vectors = static_cast<double>(ceil_div(a.filters, traits.width));
     const int64_t block = shape.block_tiles(), row_panels = ceil_div(block, traits.rows);
     const double step =
-        static_cast<double>(row_panels) * step_cycles(ceil_div(block, row_panels), 2) / static_cast<double>(block);
+        static_cast<double>(row_panels) * step_cycles(traits.isa, ceil_div(block, row_panels), 2) / static_cast<double>(block);
     double cycles =
         tiles * points * (filter_vectors / 2) *
         (channels * step + kCall * static_cast<double>(shape.depth_blocks * row_panels) / static_cast<double>(block));

@@ -128,7 +128,7 @@ size_t winograd_weight_workspace(const Call& call, int workers, const WinogradTr
 double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call, with its sums in and out; cycles
     // for a vector of channels of a tile, for one of filters of a tile, and for one of weights of a chunk.
-    constexpr double kRate[] = {3.0, 4.4, 3.5}, kCall = 70, kSource = 360, kGradient = 280, kWeights = 220;
+    constexpr double kRate[] = {3.0, 2.8, 3.5}, kCall = 70, kSource = 360, kGradient = 280, kWeights = 220;
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
     const WinogradWeightShape shape = winograd_weight_shape(a, traits, 1);
     const double tiles = static_cast<double>(a.groups * shape.units.tiles());
@@ -137,7 +137,7 @@ double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
     const double filter_vectors = static_cast<double>(ceil_div(a.filters, traits.width));
     const double row_panels = static_cast<double>(shape.filter_blocks * ceil_div(shape.filter_block, traits.rows));
     const double step =
-        row_panels * step_cycles(ceil_div(shape.filter_block, ceil_div(shape.filter_block, traits.rows)), 2);
+        row_panels * step_cycles(traits.isa, ceil_div(shape.filter_block, ceil_div(shape.filter_block, traits.rows)), 2);
     const double panels = channel_vectors / 2;
     double cycles = static_cast<double>(traits.points()) * panels * (tiles * step + units * kCall * row_panels);
     cycles += tiles * (channel_vectors * kSource + filter_vectors * kGradient);
