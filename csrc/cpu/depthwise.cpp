@@ -243,8 +243,9 @@ double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     // An element turned there or back, in nanoseconds.
     const double turn = kTurn[static_cast<int>(traits.isa)] * (call.pass == Pass::grad_weight ? 0.5 : 1.0);
     const double turning = turned ? static_cast<double>(a.input_elements() + a.output_elements()) * turn : 0.0;
-    const double weights =
-        call.pass == Pass::grad_weight ? static_cast<double>(a.groups) * taps * kWeight[static_cast<int>(traits.isa)] : 0;
+    const double weights = call.pass == Pass::grad_weight
+                               ? static_cast<double>(a.groups) * taps * kWeight[static_cast<int>(traits.isa)]
+                               : 0;
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
     return (calls * kCall + sums + turning + weights) * 1e-9 + memory_seconds(a);
 }

@@ -32,8 +32,12 @@ Correlation merged(Correlation a) {
     return a;
 }
 
-BandAxis band_axis(const Axis& axis) {
+BandAxis band_axis(const Axis& axis, bool as_it_is) {
     BandAxis result;
+    if (as_it_is) {
+        result.dilation = axis.dilation, result.step = axis.stride;
+        return result;
+    }
     result.stride = axis.stride, result.dilation = axis.dilation;
     result.phases = std::max<int64_t>(1, std::min(axis.taps, axis.stride / std::gcd(axis.stride, axis.dilation)));
     return result;
@@ -64,7 +68,7 @@ void set_block(BandAxis* band, const Axis& axis, int64_t block) {
     band->blocks = ceil_div(axis.out, block);
     band->block = ceil_div(axis.out, band->blocks);
     band->blocks = ceil_div(axis.out, band->block);
-    band->length = band->block + (axis.taps > 0 ? band->shift(axis.taps - 1) : 0);
+    band->length = (band->block - 1) * band->step + 1 + (axis.taps > 0 ? band->shift(axis.taps - 1) : 0);
 }
 
 // Blocks of rows and columns. A band packs its neighbours' edges too, so it should be large and, where rows are long,
@@ -84,10 +88,10 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
         const int64_t halo = shape->y.length - 1;
         const int64_t row_bytes =
             shape->x.length * shape->x.phases * shape->y.phases * std::max<int64_t>(1, pixel_bytes);
-        const int64_t rows = std::min(pixels / shape->x.block, kBandBytes / row_bytes - halo);
+        const int64_t rows = std::min(pixels / shape->x.block, (kBandBytes / row_bytes - halo) / shape->y.step);
         set_block(&shape->y, a.y, std::max<int64_t>(1, std::min(a.y.out, rows)));
         double packed = static_cast<double>(shape->y.length * shape->x.length) /
-                        static_cast<double>(shape->y.block * shape->x.block);
+                        static_cast<double>(shape->y.block * shape->y.step * shape->x.block * shape->x.step);
         if (rows < 1) packed *= 2;  // does not fit
         if (parts == 1 || packed < 0.95 * least) least = packed, best_y = shape->y, best_x = shape->x;
     }
@@ -101,7 +105,11 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
     shape.order = order;
     shape.bundle = bundle;
     shape.depth = shape.taps * a.channels;
-    shape.y = band_axis(a.y), shape.x = band_axis(a.x);
+    const bool single = order == BandOrder::pixels_as_rows && traits.pair == 1;  // elements are read
+    shape.lines = single && a.channels > 1 && a.input.stride[1] == 1;
+    // Columns between are packed too, if taps read them.
+    const bool every_column = a.x.taps >= a.x.stride && std::gcd(a.x.stride, a.x.dilation) == 1;
+    shape.y = band_axis(a.y, shape.lines), shape.x = band_axis(a.x, shape.lines || (single && every_column));
     const bool columns = order == BandOrder::pixels_as_columns;
     shape.filter_panels = ceil_div(a.filters, columns ? traits.rows : traits.columns());
     shape.filter_panel = columns ? ceil_div(a.filters, shape.filter_panels) : traits.columns();
@@ -157,13 +165,14 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
     } else {
         // An odd number of cache lines, so that channels do not share cache sets.
         const int64_t line = 64 / size;
-        shape.channel_pitch = (ceil_div(shape.images * plane(), line) | 1) * line;
-        shape.band = shape.channel_pitch * channels + 8 * traits.width;
+        shape.channel_pitch = shape.lines ? 1 : (ceil_div(shape.images * plane(), line) | 1) * line;
+        shape.band =
+            shape.lines ? shape.images * plane() * channels : shape.channel_pitch * channels + 8 * traits.width;
     }
     shape.flat = false;
     const double apart = direct_work(shape, traits).steps;
-    shape.flat = true;
-    shape.flat = direct_work(shape, traits).steps < 0.95 * apart;
+    shape.flat = !shape.lines && shape.x.step == 1;
+    shape.flat = shape.flat && direct_work(shape, traits).steps < 0.95 * apart;
     return shape;
 }
 
@@ -192,6 +201,7 @@ int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_by
     const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
     const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
     const int64_t position = ((y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty)) * x.length + x.shift(tx);
+    if (lines) return position * a.channels + channel;
     if (order != BandOrder::channels_as_rows) return channel * channel_pitch + position;
     const int64_t side = spread_channels(compute_bytes);
     return channel / side * channel_pitch + position * spread(compute_bytes) + channel % side;

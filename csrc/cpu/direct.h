@@ -22,25 +22,31 @@ struct DirectTraits {
 
 // How one axis of a band is packed. With virtual position u = i * stride + tap * dilation, the band keeps a plane for
 // each residue of tap * dilation modulo the stride ("phase"), so that every tap of a phase reads consecutive positions:
-// tap t of output i is found at position i + shift(t) of plane phase(t).
+// tap t of output i is found at position i + shift(t) of plane phase(t). Vectors need that. Where only single elements
+// are read, positions may stay as they are, outputs a step apart: the stride is the step's then, and here it is one.
 struct BandAxis {
     int64_t stride = 1, dilation = 1;
     int64_t phases = 1;  // that taps reach; they repeat after so many taps
     int64_t block = 1;   // outputs of a band
     int64_t blocks = 1;
     int64_t length = 1;  // positions of a plane, for a whole block
+    int64_t step = 1;    // positions from an output to the next
 
     int64_t phase(int64_t tap) const { return tap % phases; }
     int64_t residue(int64_t phase) const { return phase * dilation % stride; }
     int64_t shift(int64_t tap) const { return tap * dilation / stride; }
+    int64_t read(int64_t outputs) const { return length - (block - outputs) * step; }  // positions, by so many
 };
 
 // The order of a band's elements and with it the kind of micro-kernel.
 enum class BandOrder {
-    pixels_as_rows,     // [channel][phase][row][column]; filters are the matrix's columns
+    pixels_as_rows,     // [channel][phase][row][column], or lines; filters are the matrix's columns
     channels_as_rows,   // [channel block][phase][row][column][kSpread]; filters are the columns
     pixels_as_columns,  // [channel][phase][row][column]; filters are the rows
 };
+
+// Lines are a band of few channels that lie side by side, [row][column][channel]: padded image rows as they are, of which
+// every output reads its own columns, a stride after its neighbour's.
 
 // A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache
 // sets.
@@ -50,7 +56,7 @@ constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
 // Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many
 // as the registers hold. Narrow tiles would load a line of the band for every few multiply-adds.
 constexpr int64_t tile_vectors(int64_t mr, int64_t rows) {
-    if (mr < 8) return rows <= 3 ? 4 : 2;
+    if (mr < 8) return 2 * rows <= mr ? 4 : 2;
     return rows <= 3 ? 8 : rows <= 7 ? 4 : 2;
 }
 
@@ -69,6 +75,7 @@ struct DirectShape {
     bool zips;     // neighbouring parts are stored together: they are every other element of image rows
     Writing writing;
     BandOrder order;
+    bool lines;
     int64_t depth;  // channels * taps: part after part, a part's taps fastest
     BandAxis y, x;
     int64_t images, image_blocks;  // images of a band, where they are small; how many such blocks
@@ -92,6 +99,8 @@ struct DirectShape {
         return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
     }
     int64_t pixel_panels(int64_t panel) const;  // of a whole band
+    // Elements from a pixel to the next one of its row, where pixels are rows.
+    int64_t pixel_distance() const { return lines ? x.step * a.channels : x.step; }
     // Where depth d of a part is found in a band, from the position of its pixel.
     int64_t band_offset(const Part& part, int64_t d, int64_t compute_bytes) const;
 };

@@ -199,14 +199,18 @@ struct Direct {
         const bool stores_itself = !shape.flat && !shape.zips && contiguous;
         T* tile = operands.sums + index * operands.part_sums;
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
+        const int64_t channels = shape.lines ? shape.a.channels : 1, distance = shape.pixel_distance();
         for_each_panel<!kColumns>(operands, output, width, [&](const PixelPanel& panel) {
             const int64_t rows = kColumns ? output.filters : panel.count;
             const int64_t columns = kColumns ? panel.count : output.filters;
-            const int64_t position = panel.image * shape.image_pitch + panel.at;
+            int64_t position = panel.image * shape.image_pitch + panel.at;
+            if (!kColumns && distance > 1)
+                position = (panel.image * shape.image_pitch + panel.row * shape.y.step * shape.x.length) * channels +
+                           panel.column * distance;
             const TileOutput<S> to = last && stores_itself ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
             BandTiles<S, T, order, MR, O>::pick(rows, columns)(depth, filters, shape.filter_panel,
-                                                               operands.band + position * kPosition, offsets, tile,
-                                                               accumulate, to);
+                                                               operands.band + position * kPosition, distance, offsets,
+                                                               tile, accumulate, to);
             if (last && !stores_itself) store<kColumns>(output, panel, tile, width, operands.part_sums, index);
             tile += MR * NR;
         });
@@ -241,7 +245,7 @@ struct Direct {
                 const auto kernel =
                     BandTiles<S, T, BandOrder::pixels_as_columns, MR, O>::pick(output.filters, panel.count);
                 for (int64_t g = 0; g < groups; ++g) {
-                    kernel(depth, filters, shape.filter_panel, band, operands.offsets + at,
+                    kernel(depth, filters, shape.filter_panel, band, 1, operands.offsets + at,
                            operands.sums + g * output.filters * width, false, TileOutput<S>{});
                     band += channels * shape.channel_pitch, filters += shape.filter_panel * shape.depth;
                 }

@@ -14,8 +14,15 @@ struct BandSource {
 // The source position that position k of a phase's plane stands for, or kOutside. Planes are as long as the longest
 // needs, so positions past the padding occur: no tap reads them.
 PYCONV_INLINE int64_t band_source(const Axis& axis, const BandAxis& band, int64_t first, int64_t phase, int64_t k) {
-    const int64_t at = axis.resolve((first + k) * axis.stride + band.residue(phase) + axis.offset);
+    const int64_t at = axis.resolve(first * axis.stride + k * band.stride + band.residue(phase) + axis.offset);
     return at >= 0 && at < axis.size ? at : kOutside;
+}
+
+// A band whose positions are the outputs of an axis's first tap.
+PYCONV_INLINE BandAxis outputs_of(const Axis& axis) {
+    BandAxis band;
+    band.stride = axis.stride;
+    return band;
 }
 
 // The positions [begin, end) of a phase's plane that read the image itself, not its padding.
@@ -24,9 +31,9 @@ struct Inside {
 
     PYCONV_INLINE Inside(const Axis& axis, const BandAxis& band, int64_t first, int64_t phase, int64_t length) {
         const int64_t at = first * axis.stride + band.residue(phase) + axis.offset;  // of position 0
-        begin = at < 0 ? smaller(length, ceil_div(-at, axis.stride)) : 0;
-        end = at >= axis.size ? begin : larger(begin, smaller(length, (axis.size - 1 - at) / axis.stride + 1));
-        source = at + begin * axis.stride;
+        begin = at < 0 ? smaller(length, ceil_div(-at, band.stride)) : 0;
+        end = at >= axis.size ? begin : larger(begin, smaller(length, (axis.size - 1 - at) / band.stride + 1));
+        source = at + begin * band.stride;
     }
 };
 
@@ -46,7 +53,7 @@ PYCONV_INLINE void pack_line(const Axis& x, const BandAxis& band, const Inside& 
         }
     }
     if (inside.begin < inside.end)
-        copy_strided(row + inside.source * step, x.stride * step, target + inside.begin, inside.end - inside.begin,
+        copy_strided(row + inside.source * step, band.stride * step, target + inside.begin, inside.end - inside.begin,
                      false);
 }
 
@@ -64,8 +71,8 @@ PYCONV_INLINE void ask_for(const S* row, const Inside& inside, const Correlation
 template <class S, class T>
 void pack_planes(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
     const Correlation& a = shape.a;
-    const int64_t lines = source.rows + shape.y.length - shape.y.block;
-    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    const int64_t lines = shape.y.read(source.rows);
+    const int64_t length = shape.x.read(source.columns);
     for (int64_t py = 0; py < shape.y.phases; ++py)
         for (int64_t px = 0; px < shape.x.phases; ++px) {
             T* plane = target + (py * shape.x.phases + px) * shape.y.length * shape.x.length;
@@ -91,8 +98,8 @@ template <class S, class T>
 void pack_transposed(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
     constexpr int W = Vec<T>::width;
     const Correlation& a = shape.a;
-    const int64_t lines = source.rows + shape.y.length - shape.y.block;
-    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    const int64_t lines = shape.y.read(source.rows);
+    const int64_t length = shape.x.read(source.columns);
     for (int64_t py = 0; py < shape.y.phases; ++py)
         for (int64_t px = 0; px < shape.x.phases; ++px)
             for (int64_t k = 0; k < lines; ++k) {
@@ -126,8 +133,8 @@ template <class S, class T>
 void pack_spread(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
     constexpr int64_t kChannels = spread_channels(sizeof(T)), kSpread = spread(sizeof(T));
     const Correlation& a = shape.a;
-    const int64_t lines = source.rows + shape.y.length - shape.y.block;
-    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    const int64_t lines = shape.y.read(source.rows);
+    const int64_t length = shape.x.read(source.columns);
     for (int64_t py = 0; py < shape.y.phases; ++py)
         for (int64_t px = 0; px < shape.x.phases; ++px)
             for (int64_t k = 0; k < lines; ++k) {
@@ -149,6 +156,37 @@ void pack_spread(const DirectShape& shape, const BandSource<S>& source, const S*
             }
 }
 
+// Lines, [row][column][channel]: padded image rows as they are.
+template <class S, class T>
+void pack_lines(const DirectShape& shape, const BandSource<S>& source, const S* data, T* target) {
+    const Correlation& a = shape.a;
+    const int64_t lines = shape.y.read(source.rows), length = shape.x.read(source.columns);
+    const int64_t channels = source.channels, step = a.input.stride[3];
+    const Inside inside(a.x, shape.x, source.first_column, 0, length);
+    for (int64_t k = 0; k < lines; ++k) {
+        T* line = target + k * shape.x.length * channels;
+        const int64_t at = band_source(a.y, shape.y, source.first_row, 0, k);
+        if (at == kOutside) {
+            fill_zero(line, length * channels);
+            continue;
+        }
+        const S* row = data + at * a.input.stride[2];
+        for (int64_t m = 0; m < length; ++m) {
+            if (m == inside.begin) m = inside.end;
+            if (m >= length) break;
+            const int64_t column = band_source(a.x, shape.x, source.first_column, 0, m);
+            for (int64_t c = 0; c < channels; ++c)
+                line[m * channels + c] = column == kOutside ? T(0) : static_cast<T>(row[column * step + c]);
+        }
+        const S* from = row + inside.source * step;
+        if (step == channels)
+            copy_strided(from, 1, line + inside.begin * channels, (inside.end - inside.begin) * channels, false);
+        else
+            for (int64_t m = inside.begin; m < inside.end; ++m, from += step)
+                for (int64_t c = 0; c < channels; ++c) line[m * channels + c] = static_cast<T>(from[c]);
+    }
+}
+
 template <class S, class T>
 void pack_band(const DirectShape& shape, const BandSource<S>& source, T* target) {
     const View& in = shape.a.input;
@@ -156,7 +194,12 @@ void pack_band(const DirectShape& shape, const BandSource<S>& source, T* target)
     const bool transposes = in.stride[1] == 1 && in.stride[3] != 1 && source.channels > 4;
     for (int64_t n = 0; n < source.images; ++n) {
         const S* data = source.data + n * in.stride[0];
-        T* image = target + n * shape.image_pitch * (spreads ? spread(sizeof(T)) : 1);
+        T* image = target + n * shape.image_pitch * (spreads ? spread(sizeof(T)) : shape.lines ? source.channels : 1);
+        if constexpr (requires(S number) { static_cast<T>(number); })  // pairs are never in lines
+            if (shape.lines) {
+                pack_lines(shape, source, data, image);
+                continue;
+            }
         if (spreads)
             pack_spread(shape, source, data, image);
         else if (transposes)

@@ -74,6 +74,8 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
     const double vectors = channels / static_cast<double>(traits.width);
     if (shape.order == BandOrder::channels_as_rows)
         work.packed = positions * (8 + 2 * vectors);
+    else if (shape.lines)
+        work.packed = lines * 15 + positions * channels * (a.input.stride[3] == a.channels ? 0.3 : 1.5);
     else if (a.input.stride[1] == 1 && a.input.stride[3] != 1 && a.channels > 2)
         work.packed = positions * (8 + std::ceil(vectors * static_cast<double>(shape.bundle)) * 10) /
                       static_cast<double>(shape.bundle);

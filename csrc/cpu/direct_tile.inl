@@ -6,7 +6,7 @@
 // depth; the band is found through a table: offsets[d] says where depth d begins from the position of the tile's
 // first pixel. So a tap costs one load of an index, and no im2col is made.
 //
-//   pixels_as_rows     a[i] = band[offsets[d] + i]            b = filters[d][NR]
+//   pixels_as_rows     a[i] = band[offsets[d] + i * distance] b = filters[d][NR]
 //   channels_as_rows   a[i] = band[offsets[d] + i * spread]   b = filters[d][NR]
 //   pixels_as_columns  a[i] = filters[d][MR]                  b = band[offsets[d] + lane]
 //
@@ -27,12 +27,13 @@ struct TileOutput {
 };
 
 template <class S, class T, class O, BandOrder order, int NR, int M, int NV>
-void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O* band, const int32_t* offsets, T* c,
-                   bool accumulate, const TileOutput<S>& out) {
+void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
+                   const int32_t* offsets, T* c, bool accumulate, const TileOutput<S>& out) {
     using V = Vec<T>;
     using Operand = Vec<O>;  // fma(Operand, Operand, V) adds their products to V
     static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
     constexpr bool kColumns = order == BandOrder::pixels_as_columns;
+    constexpr bool kDistant = order == BandOrder::pixels_as_rows;
     constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
     if (out.data && out.writing == Writing::fetched) {
 #pragma GCC unroll 16
@@ -55,7 +56,9 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
             for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
 #pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
-                const Operand element = Operand::all(a[i * kRow]);
+                // Three rows from one pointer: what addresses can multiply a distance by is one and two.
+                const Operand element = Operand::all(kDistant ? a[i % 3 * distance] : a[i * kRow]);
+                if (kDistant && i % 3 == 2) a += 3 * distance;
 #pragma GCC unroll 2
                 for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
             }
@@ -114,7 +117,7 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
 // the fewer filters there are (tile_vectors); with pixels as rows there are two vectors of filters.
 template <class S, class T, BandOrder order, int MR, class O = T>
 struct BandTiles {
-    using Function = void (*)(int64_t depth, const O* filters, int64_t filter_step, const O* band,
+    using Function = void (*)(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
                               const int32_t* offsets, T* c, bool accumulate, const TileOutput<S>& out);
 
     static constexpr int widest(int rows) {

@@ -233,11 +233,11 @@ private:
         if (a.x.taps > 1) x.stride = 1;
         const int64_t rows = (unit.rows - 1) * shape.step_y + (block.tap_rows - 1) * a.y.dilation + 1;
         const int64_t columns = shape.band_columns(unit.columns);
-        const BandAxis plain;
-        const Inside inside(x, plain, 0, 0, columns);
+        const BandAxis down = outputs_of(y), across = outputs_of(x);
+        const Inside inside(x, across, 0, 0, columns);
         for (int64_t n = 0; n < unit.images; ++n)
             for (int64_t row = 0; row < rows; ++row, band += columns * block.channels) {
-                const int64_t at = band_source(y, plain, 0, 0, row);
+                const int64_t at = band_source(y, down, 0, 0, row);
                 if (at == kOutside) {
                     fill_zero(band, columns * block.channels);
                     continue;
@@ -247,7 +247,7 @@ private:
                 for (int64_t k = 0; k < columns; ++k) {
                     if (k == inside.begin) k = inside.end;
                     if (k >= columns) break;
-                    const int64_t column = band_source(x, plain, 0, 0, k);
+                    const int64_t column = band_source(x, across, 0, 0, k);
                     T* to = band + k * block.channels;
                     if (column == kOutside)
                         fill_zero(to, block.channels);

@@ -81,8 +81,8 @@ inline void turn_pairs(const bf16* low, const bf16* high, int64_t channel_step, 
 // [channel pair][phase][row][column]
 inline void pack_planes(const DirectShape& shape, const BandSource<bf16>& source, const bf16* data, bf16_pair* target) {
     const Correlation& a = shape.a;
-    const int64_t lines = source.rows + shape.y.length - shape.y.block;
-    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    const int64_t lines = shape.y.read(source.rows);
+    const int64_t length = shape.x.read(source.columns);
     const int64_t step = a.input.stride[3], distance = a.input.stride[1];
     for (int64_t py = 0; py < shape.y.phases; ++py)
         for (int64_t px = 0; px < shape.x.phases; ++px) {
@@ -111,7 +111,7 @@ inline void pack_planes(const DirectShape& shape, const BandSource<bf16>& source
                     }
                     const int64_t from = inside.source * step, count = inside.end - inside.begin;
                     if (count > 0)
-                        copy_pairs(low + from, moved(high, from), a.x.stride * step, line + inside.begin, count);
+                        copy_pairs(low + from, moved(high, from), shape.x.stride * step, line + inside.begin, count);
                 }
         }
 }
@@ -122,8 +122,8 @@ inline void pack_transposed(const DirectShape& shape, const BandSource<bf16>& so
     using V = Vec<bf16_pair>;
     constexpr int W = V::width;
     const Correlation& a = shape.a;
-    const int64_t lines = source.rows + shape.y.length - shape.y.block;
-    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    const int64_t lines = shape.y.read(source.rows);
+    const int64_t length = shape.x.read(source.columns);
     for (int64_t py = 0; py < shape.y.phases; ++py)
         for (int64_t px = 0; px < shape.x.phases; ++px)
             for (int64_t k = 0; k < lines; ++k) {
@@ -155,8 +155,8 @@ inline void pack_spread(const DirectShape& shape, const BandSource<bf16>& source
     using V = Vec<bf16_pair>;
     constexpr int64_t kChannels = 2 * spread_channels(sizeof(bf16_pair)), kSpread = spread(sizeof(bf16_pair));
     const Correlation& a = shape.a;
-    const int64_t lines = source.rows + shape.y.length - shape.y.block;
-    const int64_t length = source.columns + shape.x.length - shape.x.block;
+    const int64_t lines = shape.y.read(source.rows);
+    const int64_t length = shape.x.read(source.columns);
     for (int64_t py = 0; py < shape.y.phases; ++py)
         for (int64_t px = 0; px < shape.x.phases; ++px)
             for (int64_t k = 0; k < lines; ++k) {

@@ -63,19 +63,19 @@ struct DotWeight {
         const int64_t rows = (unit.rows - 1) * shape.plain.step_y + (block.tap_rows - 1) * a.y.dilation + 1;
         const int64_t columns = shape.plain.band_columns(unit.columns), channel = Packing::group_channel(a, block);
         const int64_t step = a.input.stride[3], distance = a.input.stride[1];
-        const BandAxis plain;
-        const Inside inside(x, plain, 0, 0, columns);
+        const BandAxis down = outputs_of(y), across = outputs_of(x);
+        const Inside inside(x, across, 0, 0, columns);
         for (int64_t n = 0; n < unit.images; ++n) {
             const int64_t image = unit.first_image(shape, n);
             const bool second = unit.has_second(shape, n);
             for (int64_t row = 0; row < rows; ++row, band += columns * block.channels) {
-                const bf16* low = row_of(a.input, data, image, channel, band_source(y, plain, 0, 0, row));
-                const int64_t at = second ? band_source(y2, plain, 0, 0, row) : kOutside;
+                const bf16* low = row_of(a.input, data, image, channel, band_source(y, down, 0, 0, row));
+                const int64_t at = second ? band_source(y2, down, 0, 0, row) : kOutside;
                 const bf16* high = row_of(a.input, data, image + unit.second_image, channel, at);
                 for (int64_t k = 0; k < columns; ++k) {
                     if (k == inside.begin) k = inside.end;
                     if (k >= columns) break;
-                    const int64_t column = band_source(x, plain, 0, 0, k);
+                    const int64_t column = band_source(x, across, 0, 0, k);
                     bf16_pair* to = band + k * block.channels;
                     if (column == kOutside)
                         fill_zero(to, block.channels);

@@ -68,7 +68,7 @@ private:
     static constexpr double kPack = 0.25e-9, kOffset = 8e-9;
     static constexpr double kStore = 0.5e-9;   // a weight summed, turned and stored
     static constexpr double kResult = 0.6e-9;  // a result stored, turned or not
-    static constexpr double kGather = 1.3;    // what pieces, tails and cache misses add
+    static constexpr double kGather = 1.3;     // what pieces, tails and cache misses add
     static double launch(int64_t count) { return 4e-6 * static_cast<double>(count); }
     // A row costs its loads of the columns too: few rows are dear.
     static double rows(double count) { return count + 2; }
