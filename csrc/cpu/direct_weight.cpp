@@ -3,6 +3,7 @@
 #include "cpu/direct_weight.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "cpu/model.h"
 
@@ -20,6 +21,7 @@ constexpr int64_t kTiles = 32;                // wanted at least, if chunks are 
 constexpr int64_t kFewTiles = 8;              // wanted at least
 constexpr int64_t kChunkPixels = 1024;        // of a chunk at least, unless tiles are few
 constexpr int64_t kPartialBytes = 16 << 20;   // of the chunks' sums, unless one chunk's are more
+constexpr int64_t kTilesWorthACopy = 8;       // of an operand that could be read in place
 constexpr int64_t kScratchBytes = 256 << 20;  // beyond which a call is refused
 
 // `count` in even blocks of about `target` at most, in multiples of `quantum` but for the last.
@@ -44,7 +46,8 @@ void cut_units(WeightShape* shape, int64_t quantum, int64_t size) {
     shape->images = 1;
     shape->columns = even_block(a.x.out, a.x.out > kUnitPixels ? quantum : 1, kUnitPixels);
     const auto bytes = [&](int64_t rows) {
-        return shape->band_rows(rows) * shape->band_columns(shape->columns) * shape->channel_block * size;
+        return shape->band_rows(rows) * shape->band_columns(shape->columns) * shape->band_pixel(shape->channel_block) *
+               size;
     };
     int64_t rows = std::min(a.y.out, std::max<int64_t>(1, kUnitPixels / shape->columns));
     while (rows > 1 && bytes(rows) > kBandBytes) --rows;
@@ -74,7 +77,15 @@ bool reads_inside(const Axis& axis) {
     return axis.offset >= 0 && axis.virtual_position(axis.taps - 1, axis.out - 1) < axis.size;
 }
 
-void find_in_place(WeightShape* shape) {
+// Whether lines at this distance of bytes, one for each pixel of a unit, would want the same sets of the first level cache
+// (64 of them, eight lines each, or more): the call after the next would find them gone.
+bool collide(int64_t distance, int64_t pixels) {
+    constexpr int64_t kLine = 64, kSets = 64, kWays = 8;
+    if (distance % kLine != 0) return false;
+    return kSets / std::gcd(distance / kLine, kSets) * kWays < pixels / 2;
+}
+
+void find_in_place(WeightShape* shape, const DirectTraits& traits) {
     const WeightGradient& a = shape->a;
     const View &out = a.grad_output, &in = a.input;
     shape->last_gradient = last_element(out, a.n, a.groups * a.filters, a.y.out, a.x.out);
@@ -90,6 +101,14 @@ void find_in_place(WeightShape* shape) {
                          shape->columns * a.x.stride * in.stride[3];
     shape->source_in_place =
         runs && taps && shape->last_source >= 0 && reads_inside(a.y) && reads_inside(a.x) && span < INT32_MAX;
+    // What collides is worth a copy if many tiles read it.
+    const int64_t size = size_of(a.dtype), pixels = shape->unit_pixels();
+    const int64_t along = shape->filters_are_columns ? traits.rows : traits.columns();
+    const int64_t across = shape->filters_are_columns ? traits.columns() : traits.rows;
+    const int64_t runs_along = a.y.taps * a.x.taps * shape->channel_block / along;
+    if (runs_along >= kTilesWorthACopy && collide(out.stride[3] * size, pixels)) shape->filters_in_place = false;
+    if (shape->filter_block / across >= kTilesWorthACopy && collide(a.x.stride * in.stride[3] * size, pixels))
+        shape->source_in_place = false;
 }
 
 }  // namespace
@@ -166,6 +185,9 @@ WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits
     shape.row_block = std::max<int64_t>(1, std::min(a.y.taps, kSumBytes / std::max<int64_t>(1, row_bytes)));
     shape.row_block = ceil_div(a.y.taps, ceil_div(a.y.taps, shape.row_block));
     shape.row_blocks = ceil_div(a.y.taps, shape.row_block);
+    shape.apart = a.taps() == 1 && collide(shape.channel_block * traits.compute_bytes, kUnitPixels)
+                      ? 64 / traits.compute_bytes
+                      : 0;
     cut_units(&shape, traits.width, traits.compute_bytes);
     join_rows(&shape);
 
@@ -181,7 +203,7 @@ WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits
     chunks = std::max<int64_t>(1, std::min(chunks, kPartialBytes / (shape.blocks() * tile_bytes)));
     shape.chunk = ceil_div(shape.units(), std::min(chunks, shape.units()));
     shape.chunks = ceil_div(shape.units(), shape.chunk);
-    find_in_place(&shape);
+    find_in_place(&shape, traits);
     return shape;
 }
 
@@ -193,8 +215,8 @@ WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& trait
     scratch.tile = bytes(shape.slots(traits) * traits.rows * traits.columns());
     scratch.shared = shape.chunks > 1 ? scratch.tile * static_cast<size_t>(shape.blocks() * shape.chunks) : 0;
     scratch.band = aligned_bytes(static_cast<size_t>(shape.unit_pixels()) * sizeof(int32_t));
-    const int64_t band =
-        shape.images * shape.band_rows(shape.rows) * shape.band_columns(shape.columns) * shape.channel_block;
+    const int64_t band = shape.images * shape.band_rows(shape.rows) * shape.band_columns(shape.columns) *
+                         shape.band_pixel(shape.channel_block);
     scratch.gradient = scratch.band + bytes(band + 8 * traits.width);  // panels read past their run
     scratch.sums =
         scratch.gradient + bytes(shape.unit_pixels() * shape.filter_panels(traits) * shape.filter_slot(traits));

@@ -23,6 +23,7 @@ struct WeightShape {
     bool merged;               // a run is a kernel row; otherwise one tap
     int64_t step_y, step_x;    // band positions from one output to the next: the stride, or 1 where there is one tap
     int64_t channel_block, channel_blocks;
+    int64_t apart;                  // elements between the channels of two pixels of a band
     int64_t row_block, row_blocks;  // kernel rows
     int64_t lines;                  // kernel rows of a micro-kernel tile: more than one where runs are very short
     int64_t filter_block, filter_blocks;
@@ -36,6 +37,7 @@ struct WeightShape {
     int64_t unit_pixels() const { return images * rows * columns; }
     int64_t blocks() const { return a.groups * channel_blocks * row_blocks * filter_blocks; }
     int64_t runs() const { return merged ? row_block : row_block * a.x.taps; }  // of a tile, at most
+    int64_t band_pixel(int64_t channels) const { return channels + apart; }
     int64_t run_length(int64_t channels) const { return merged ? a.x.taps * channels : channels; }
     int64_t band_rows(int64_t outputs) const { return (outputs - 1) * step_y + (row_block - 1) * a.y.dilation + 1; }
     int64_t band_columns(int64_t outputs) const { return (outputs - 1) * step_x + (a.x.taps - 1) * a.x.dilation + 1; }

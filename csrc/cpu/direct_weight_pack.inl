@@ -207,10 +207,9 @@ struct WeightPacking {
     static WeightSource<O> packed_source(const WeightShape& shape, const WeightBlock& block, const WeightUnit& unit,
                                          const O* band) {
         const WeightGradient& a = shape.a;
-        const int64_t row = shape.band_columns(unit.columns) * block.channels;
+        const int64_t pixel = shape.band_pixel(block.channels), row = shape.band_columns(unit.columns) * pixel;
         const int64_t rows = (unit.rows - 1) * shape.step_y + (block.tap_rows - 1) * a.y.dilation + 1;
-        return {band,       a.y.dilation * row, a.x.dilation * block.channels,
-                rows * row, shape.step_y * row, shape.step_x * block.channels};
+        return {band, a.y.dilation * row, a.x.dilation * pixel, rows * row, shape.step_y * row, shape.step_x * pixel};
     }
 
     template <class O>
@@ -223,7 +222,7 @@ struct WeightPacking {
     }
 
 private:
-    // band[image][row][column][channel] of a unit and a block's kernel rows and channels.
+    // band[image][row][column][channel, and what is apart] of a unit and a block's kernel rows and channels.
     static void pack_band(const WeightShape& shape, const WeightBlock& block, const WeightUnit& unit, T* band) {
         const WeightGradient& a = shape.a;
         Axis y = a.y, x = a.x;  // of band positions, which are the outputs of one tap
@@ -232,14 +231,14 @@ private:
         if (a.y.taps > 1) y.stride = 1;
         if (a.x.taps > 1) x.stride = 1;
         const int64_t rows = (unit.rows - 1) * shape.step_y + (block.tap_rows - 1) * a.y.dilation + 1;
-        const int64_t columns = shape.band_columns(unit.columns);
+        const int64_t columns = shape.band_columns(unit.columns), pixel = shape.band_pixel(block.channels);
         const BandAxis down = outputs_of(y), across = outputs_of(x);
         const Inside inside(x, across, 0, 0, columns);
         for (int64_t n = 0; n < unit.images; ++n)
-            for (int64_t row = 0; row < rows; ++row, band += columns * block.channels) {
+            for (int64_t row = 0; row < rows; ++row, band += columns * pixel) {
                 const int64_t at = band_source(y, down, 0, 0, row);
                 if (at == kOutside) {
-                    fill_zero(band, columns * block.channels);
+                    fill_zero(band, columns * pixel);
                     continue;
                 }
                 const S* from =
@@ -248,7 +247,7 @@ private:
                     if (k == inside.begin) k = inside.end;
                     if (k >= columns) break;
                     const int64_t column = band_source(x, across, 0, 0, k);
-                    T* to = band + k * block.channels;
+                    T* to = band + k * pixel;
                     if (column == kOutside)
                         fill_zero(to, block.channels);
                     else
@@ -257,24 +256,24 @@ private:
                 if (inside.begin < inside.end)
                     copy_pixels(from + inside.source * a.input.stride[3], a.input.stride[1],
                                 x.stride * a.input.stride[3], inside.end - inside.begin, block.channels,
-                                band + inside.begin * block.channels);
+                                band + inside.begin * pixel, pixel);
             }
     }
 
     // Neighbouring pixels of an image row. Few channels are put in place one at a time: squares would be mostly empty.
     static void copy_pixels(const S* from, int64_t channel_step, int64_t pixel_step, int64_t pixels, int64_t channels,
-                            T* to) {
+                            T* to, int64_t distance) {
         if (channels == 1) {
             copy_strided(from, pixel_step, to, pixels, false);
-        } else if (channel_step == 1 && pixel_step == channels) {
+        } else if (channel_step == 1 && pixel_step == channels && distance == channels) {
             copy_strided(from, 1, to, pixels * channels, false);
         } else if (channel_step != 1 && channels < W / 2) {
             for (int64_t c = 0; c < channels; ++c) {
                 const S* line = from + c * channel_step;
-                for (int64_t m = 0; m < pixels; ++m) to[m * channels + c] = static_cast<T>(line[m * pixel_step]);
+                for (int64_t m = 0; m < pixels; ++m) to[m * distance + c] = static_cast<T>(line[m * pixel_step]);
             }
         } else {
-            turn_pixels<T>(from, channel_step, pixel_step, pixels, channels, to, channels);
+            turn_pixels<T>(from, channel_step, pixel_step, pixels, channels, to, distance);
         }
     }
 

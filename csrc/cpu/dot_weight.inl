@@ -63,12 +63,13 @@ struct DotWeight {
         const int64_t rows = (unit.rows - 1) * shape.plain.step_y + (block.tap_rows - 1) * a.y.dilation + 1;
         const int64_t columns = shape.plain.band_columns(unit.columns), channel = Packing::group_channel(a, block);
         const int64_t step = a.input.stride[3], distance = a.input.stride[1];
+        const int64_t pixel = shape.plain.band_pixel(block.channels);
         const BandAxis down = outputs_of(y), across = outputs_of(x);
         const Inside inside(x, across, 0, 0, columns);
         for (int64_t n = 0; n < unit.images; ++n) {
             const int64_t image = unit.first_image(shape, n);
             const bool second = unit.has_second(shape, n);
-            for (int64_t row = 0; row < rows; ++row, band += columns * block.channels) {
+            for (int64_t row = 0; row < rows; ++row, band += columns * pixel) {
                 const bf16* low = row_of(a.input, data, image, channel, band_source(y, down, 0, 0, row));
                 const int64_t at = second ? band_source(y2, down, 0, 0, row) : kOutside;
                 const bf16* high = row_of(a.input, data, image + unit.second_image, channel, at);
@@ -76,7 +77,7 @@ struct DotWeight {
                     if (k == inside.begin) k = inside.end;
                     if (k >= columns) break;
                     const int64_t column = band_source(x, across, 0, 0, k);
-                    bf16_pair* to = band + k * block.channels;
+                    bf16_pair* to = band + k * pixel;
                     if (column == kOutside)
                         fill_zero(to, block.channels);
                     else
@@ -85,7 +86,7 @@ struct DotWeight {
                 const int64_t count = inside.end - inside.begin, from = inside.source * step;
                 if (count > 0)
                     turn_pairs(moved(low, from), moved(high, from), distance, x.stride * step, count, block.channels,
-                               band + inside.begin * block.channels, block.channels);
+                               band + inside.begin * pixel, pixel);
             }
         }
     }
