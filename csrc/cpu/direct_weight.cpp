@@ -179,6 +179,12 @@ WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits
     const int64_t panel = shape.filters_are_columns ? traits.columns() : traits.rows;
     shape.filter_block = even_block(a.filters, panel, std::max(panel, filters));
     shape.filter_blocks = ceil_div(a.filters, shape.filter_block);
+    // Of few pixels and few blocks, smaller blocks make the tiles that are wanted, rather than chunks with sums to add.
+    const int64_t least = ceil_div(kFewTiles, a.groups * shape.channel_blocks);
+    if (shape.filter_blocks < least && a.pixels() < 2 * kChunkPixels && a.filters >= least * 4 * panel) {
+        shape.filter_block = even_block(a.filters, panel, a.filters / least);
+        shape.filter_blocks = ceil_div(a.filters, shape.filter_block);
+    }
     // A run's row of sums is as long as the run, however the filters are cut.
     const int64_t row_bytes =
         round_up(shape.filter_block, panel) * a.x.taps * shape.channel_block * traits.compute_bytes;

@@ -73,7 +73,20 @@ struct Vec<float> {
     }
 
     PYCONV_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
-    PYCONV_INLINE void store_first(float* p, int n) const { _mm256_maskstore_ps(p, lanes(0, n), v); }
+    // By halves: a masked store takes 42 operations on AMD's cores.
+    PYCONV_INLINE void store_first(float* p, int n) const {
+        if (n >= width) return store(p);
+        __m128 four = _mm256_castps256_ps128(v);
+        if (n >= 4) {
+            _mm_storeu_ps(p, four);
+            four = _mm256_extractf128_ps(v, 1), p += 4, n -= 4;
+        }
+        if (n >= 2) {
+            _mm_storel_pi(reinterpret_cast<__m64*>(p), four);
+            four = _mm_movehl_ps(four, four), p += 2, n -= 2;
+        }
+        if (n >= 1) _mm_store_ss(p, four);
+    }
     PYCONV_INLINE void stream(float* p) const { _mm256_stream_ps(p, v); }
     template <class S>
     PYCONV_INLINE void stream(S* p) const {
@@ -176,7 +189,15 @@ struct Vec<double> {
         return {_mm256_maskload_pd(p, lanes(lane, n))};
     }
     PYCONV_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
-    PYCONV_INLINE void store_first(double* p, int n) const { _mm256_maskstore_pd(p, lanes(0, n), v); }
+    PYCONV_INLINE void store_first(double* p, int n) const {
+        if (n >= width) return store(p);
+        __m128d two = _mm256_castpd256_pd128(v);
+        if (n >= 2) {
+            _mm_storeu_pd(p, two);
+            two = _mm256_extractf128_pd(v, 1), p += 2, n -= 2;
+        }
+        if (n >= 1) _mm_store_sd(p, two);
+    }
     PYCONV_INLINE void stream(double* p) const { _mm256_stream_pd(p, v); }
     using Places = __m256i;  // two 32-bit lanes for each
     static PYCONV_INLINE void set_place(double* p, int64_t lane) {
