@@ -212,6 +212,11 @@ struct DirectWeight {
 
     // Elements [at, at + count) of a filter's run; out is of the run's first tap and channel.
     static void store_run(const View& to, const T* from, int64_t at, int64_t count, int64_t channels, S* out) {
+        if (to.stride[1] == 1 && to.stride[3] == channels) {  // taps follow each other
+            for (int64_t k = 0; k < count; k += W)
+                V::load(from + k).store_first(out + at + k, static_cast<int>(smaller(W, count - k)));
+            return;
+        }
         int64_t tap = at / channels, c = at - tap * channels;
         for (int64_t e = 0; e < count; ++tap, c = 0) {
             const int64_t neighbours = smaller(channels - c, count - e), step = to.stride[1];
