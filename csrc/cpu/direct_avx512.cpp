@@ -3,6 +3,7 @@
 // rows.
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/direct.h"
 #include "cpu/direct_row.h"

@@ -2,6 +2,7 @@
 // The direct correlation by dot products on AVX-512 BF16.
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/direct_row.h"
 #include "cpu/direct_weight_rows.h"
