@@ -3,6 +3,8 @@
 #include "cpu/direct.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 #include <numeric>
 
 #include "cpu/model.h"
@@ -29,6 +31,11 @@ Correlation merged(Correlation a) {
     if (a.y.out > 1 && !(follows(a.input) && follows(a.output))) return a;
     a.x.out = a.x.size = a.y.out * a.x.out;
     a.y.out = a.y.size = 1;
+    const auto images_follow = [&a](const View& view) { return view.stride[0] == a.x.out * view.stride[3]; };
+    if (a.n > 1 && images_follow(a.input) && images_follow(a.output)) {
+        a.x.out = a.x.size = a.n * a.x.out;
+        a.n = 1;
+    }
     return a;
 }
 
@@ -41,6 +48,24 @@ BandAxis band_axis(const Axis& axis, bool as_it_is) {
     result.stride = axis.stride, result.dilation = axis.dilation;
     result.phases = std::max<int64_t>(1, std::min(axis.taps, axis.stride / std::gcd(axis.stride, axis.dilation)));
     return result;
+}
+
+// Whether the source can do for a band: its channels lie side by side, no tap reads padding, and the pixels of a panel do
+// not want more lines of a set of the first level cache than it has, with some for the filters.
+bool reads_in_place(const Correlation& a, const DirectTraits& traits) {
+    constexpr int64_t kSameSet = 4 << 10, kLinesOfASet = 6;  // 32 KiB in eight ways, 48 in twelve
+    const auto inside = [](const Axis& axis) {
+        const int64_t last = (axis.out - 1) * axis.stride + (axis.taps - 1) * axis.dilation + axis.offset;
+        return !axis.fold && axis.taps > 0 && axis.offset >= 0 && last < axis.size;
+    };
+    if (a.input.stride[1] != 1 || a.channels < 2 || traits.pair > 1 || size_of(a.dtype) != traits.compute_bytes)
+        return false;
+    if (!inside(a.y) || !inside(a.x)) return false;
+    const int64_t span = (a.y.taps - 1) * a.y.dilation * std::abs(a.input.stride[2]) +
+                         (a.x.taps - 1) * a.x.dilation * std::abs(a.input.stride[3]) + a.channels;
+    if (span > std::numeric_limits<int32_t>::max()) return false;  // of a table of offsets
+    const int64_t pixel = std::abs(a.x.stride * a.input.stride[3]) * traits.compute_bytes;
+    return pixel > 0 && ceil_div(traits.rows * std::gcd(pixel, kSameSet), kSameSet) <= kLinesOfASet;
 }
 
 // The call as parts that share a band.
@@ -106,10 +131,12 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
     shape.bundle = bundle;
     shape.depth = shape.taps * a.channels;
     const bool single = order == BandOrder::pixels_as_rows && traits.pair == 1;  // elements are read
-    shape.lines = single && a.channels > 1 && a.input.stride[1] == 1;
+    shape.in_place = single && reads_in_place(a, traits);
+    shape.lines = single && !shape.in_place && a.channels > 1 && a.input.stride[1] == 1;
     // Columns between are packed too, if taps read them.
     const bool every_column = a.x.taps >= a.x.stride && std::gcd(a.x.stride, a.x.dilation) == 1;
-    shape.y = band_axis(a.y, shape.lines), shape.x = band_axis(a.x, shape.lines || (single && every_column));
+    const bool as_it_is = shape.lines || shape.in_place;
+    shape.y = band_axis(a.y, as_it_is), shape.x = band_axis(a.x, as_it_is || (single && every_column));
     const bool columns = order == BandOrder::pixels_as_columns;
     shape.filter_panels = ceil_div(a.filters, columns ? traits.rows : traits.columns());
     shape.filter_panel = columns ? ceil_div(a.filters, shape.filter_panels) : traits.columns();
@@ -158,8 +185,15 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
     }
 
     shape.filters_in_tile = bundle == 1 && shape.bands() <= kBandsPackingTheirOwn;
-    shape.image_pitch = plane();
-    if (spreads) {
+    shape.pixel_pitch = shape.x.step * (spreads ? spread(size) : shape.lines ? channels : 1);
+    shape.row_pitch = shape.y.step * shape.x.length * (shape.pixel_pitch / shape.x.step);
+    shape.image_pitch = plane() * (shape.pixel_pitch / shape.x.step);
+    if (shape.in_place) {
+        shape.pixel_pitch = shape.x.step * a.input.stride[3];
+        shape.row_pitch = shape.y.step * a.input.stride[2];
+        shape.image_pitch = a.input.stride[0];
+        shape.channel_pitch = 1, shape.band = 0;
+    } else if (spreads) {
         shape.channel_pitch = shape.images * plane() * spread(size);
         shape.band = shape.channel_pitch * ceil_div(channels, spread_channels(size));
     } else {
@@ -171,7 +205,7 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
     }
     shape.flat = false;
     const double apart = direct_work(shape, traits).steps;
-    shape.flat = !shape.lines && shape.x.step == 1;
+    shape.flat = !as_it_is && shape.x.step == 1;
     shape.flat = shape.flat && direct_work(shape, traits).steps < 0.95 * apart;
     return shape;
 }
@@ -200,6 +234,7 @@ int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_by
     const int64_t channel = d / part.a.taps(), tap = d % part.a.taps();
     const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
     const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
+    if (in_place) return y.shift(ty) * a.input.stride[2] + x.shift(tx) * a.input.stride[3] + channel;
     const int64_t position = ((y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty)) * x.length + x.shift(tx);
     if (lines) return position * a.channels + channel;
     if (order != BandOrder::channels_as_rows) return channel * channel_pitch + position;
@@ -213,7 +248,8 @@ DirectShape direct_shape(const Call& call, const DirectTraits& traits, int worke
     const Correlation& a = parts.a;
     const bool side_by_side = a.input.stride[1] == 1 && a.channels > 1;
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
-    const BandOrder as_rows = copies ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
+    const BandOrder as_rows =
+        copies && !reads_in_place(a, traits) ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
     const DirectShape rows = shape_in_order(parts, as_rows, bundled_groups(parts, as_rows, traits), traits, workers);
     if (parts.cells.exist) return rows;  // a cell's filters are found by their columns
     constexpr BandOrder kColumns = BandOrder::pixels_as_columns;

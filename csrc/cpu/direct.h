@@ -40,13 +40,14 @@ struct BandAxis {
 
 // The order of a band's elements and with it the kind of micro-kernel.
 enum class BandOrder {
-    pixels_as_rows,     // [channel][phase][row][column], or lines; filters are the matrix's columns
+    pixels_as_rows,     // [channel][phase][row][column], or lines, or in place; filters are the matrix's columns
     channels_as_rows,   // [channel block][phase][row][column][kSpread]; filters are the columns
     pixels_as_columns,  // [channel][phase][row][column]; filters are the rows
 };
 
 // Lines are a band of few channels that lie side by side, [row][column][channel]: padded image rows as they are, of which
-// every output reads its own columns, a stride after its neighbour's.
+// every output reads its own columns, a stride after its neighbour's. A band is in place where the source itself is read:
+// channels that lie side by side, of the type that is computed in, and no padding.
 
 // A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache
 // sets.
@@ -75,14 +76,14 @@ struct DirectShape {
     bool zips;     // neighbouring parts are stored together: they are every other element of image rows
     Writing writing;
     BandOrder order;
-    bool lines;
+    bool lines, in_place;
     int64_t depth;  // channels * taps: part after part, a part's taps fastest
     BandAxis y, x;
-    int64_t images, image_blocks;  // images of a band, where they are small; how many such blocks
-    int64_t image_pitch;           // positions of one image's planes
-    int64_t channel_pitch;         // elements between channels, or between channel blocks
-    int64_t band;                  // elements
-    bool flat;                     // panels run on from one band row to the next, over the positions between
+    int64_t images, image_blocks;                 // images of a band, where they are small; how many such blocks
+    int64_t image_pitch, row_pitch, pixel_pitch;  // elements between images, rows of outputs, outputs of a row
+    int64_t channel_pitch;                        // elements between channels, or between channel blocks
+    int64_t band;                                 // elements
+    bool flat;       // panels run on from one band row to the next, over the positions between
     int64_t bundle;  // groups of a tile: more than one where they are small and their channels lie side by side
     int64_t filter_panel, filter_panels;
     int64_t panels_per_block, filter_blocks;
@@ -99,8 +100,6 @@ struct DirectShape {
         return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
     }
     int64_t pixel_panels(int64_t panel) const;  // of a whole band
-    // Elements from a pixel to the next one of its row, where pixels are rows.
-    int64_t pixel_distance() const { return lines ? x.step * a.channels : x.step; }
     // Where depth d of a part is found in a band, from the position of its pixel.
     int64_t band_offset(const Part& part, int64_t d, int64_t compute_bytes) const;
 };

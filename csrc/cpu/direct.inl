@@ -76,7 +76,8 @@ struct Direct {
         void operator()(int64_t index, int worker) const {
             char* own = memory + scratch.shared + static_cast<size_t>(worker) * scratch.total;
             Header* header = reinterpret_cast<Header*>(own);
-            O* band = reinterpret_cast<O*>(own + scratch.band);
+            O* packed = reinterpret_cast<O*>(own + scratch.band);
+            const O* band = packed;
             const Correlation& a = shape.a;
             const int64_t block = index % shape.filter_blocks, at = index / shape.filter_blocks;
             const int64_t bx = at % shape.x.blocks, rest = at / shape.x.blocks;
@@ -91,7 +92,10 @@ struct Direct {
             source.first_row = by * shape.y.block, source.first_column = bx * shape.x.block;
             source.rows = smaller(shape.y.block, a.y.out - source.first_row);
             source.columns = smaller(shape.x.block, a.x.out - source.first_column);
-            if (header->packed != at && shape.depth > 0) pack_band(shape, source, band);
+            if (shape.in_place)
+                band = in_place(source);
+            else if (header->packed != at && shape.depth > 0)
+                pack_band(shape, source, packed);
             header->packed = at;
             if (shape.cells.exist) fill_zeros(source, n, group, block);
 
@@ -120,6 +124,14 @@ struct Direct {
                     }
                 }
             if (shape.writing == Writing::streamed) streamed();
+        }
+
+        // The source of the band's first output's first tap.
+        const O* in_place(const BandSource<S>& source) const {
+            const Correlation& a = shape.a;
+            const int64_t row = source.first_row * a.y.stride + a.y.offset;
+            const int64_t column = source.first_column * a.x.stride + a.x.offset;
+            return reinterpret_cast<const O*>(source.data + row * a.input.stride[2] + column * a.input.stride[3]);
         }
 
         // Its share of what lies between the band's cells: of all tiles that own the band, each has some channels.
@@ -190,7 +202,6 @@ struct Direct {
     static void multiply_part(const Operands& operands, const Part& part, int64_t index, const O* filters,
                               const int32_t* offsets, int64_t depth, bool accumulate, bool last) {
         constexpr bool kColumns = order == BandOrder::pixels_as_columns;
-        constexpr int64_t kPosition = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
         const DirectShape& shape = operands.shape;
         const bool zips = shape.zips && shape.parts > 1;
         const DirectOutput<S, T> output = operands.output(zips ? operands.parts[index & ~int64_t(1)] : part);
@@ -199,17 +210,15 @@ struct Direct {
         const bool stores_itself = !shape.flat && !shape.zips && contiguous;
         T* tile = operands.sums + index * operands.part_sums;
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
-        const int64_t channels = shape.lines ? shape.a.channels : 1, distance = shape.pixel_distance();
         for_each_panel<!kColumns>(operands, output, width, [&](const PixelPanel& panel) {
             const int64_t rows = kColumns ? output.filters : panel.count;
             const int64_t columns = kColumns ? panel.count : output.filters;
-            int64_t position = panel.image * shape.image_pitch + panel.at;
-            if (!kColumns && distance > 1)
-                position = (panel.image * shape.image_pitch + panel.row * shape.y.step * shape.x.length) * channels +
-                           panel.column * distance;
+            const int64_t position = panel.image * shape.image_pitch +
+                                     (shape.flat ? panel.at * shape.pixel_pitch
+                                                 : panel.row * shape.row_pitch + panel.column * shape.pixel_pitch);
             const TileOutput<S> to = last && stores_itself ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
             BandTiles<S, T, order, MR, O>::pick(rows, columns)(depth, filters, shape.filter_panel,
-                                                               operands.band + position * kPosition, distance, offsets,
+                                                               operands.band + position, shape.pixel_pitch, offsets,
                                                                tile, accumulate, to);
             if (last && !stores_itself) store<kColumns>(output, panel, tile, width, operands.part_sums, index);
             tile += MR * NR;

@@ -194,7 +194,7 @@ void pack_band(const DirectShape& shape, const BandSource<S>& source, T* target)
     const bool transposes = in.stride[1] == 1 && in.stride[3] != 1 && source.channels > 4;
     for (int64_t n = 0; n < source.images; ++n) {
         const S* data = source.data + n * in.stride[0];
-        T* image = target + n * shape.image_pitch * (spreads ? spread(sizeof(T)) : shape.lines ? source.channels : 1);
+        T* image = target + n * shape.image_pitch;
         if constexpr (std::is_constructible_v<T, S>)  // pairs are never in lines
             if (shape.lines) {
                 pack_lines(shape, source, data, image);

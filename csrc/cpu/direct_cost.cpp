@@ -72,7 +72,9 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         static_cast<double>(shape.y.blocks * shape.y.length * shape.y.phases * shape.x.blocks * shape.x.phases);
     const double positions = lines * static_cast<double>(shape.x.length);
     const double vectors = channels / static_cast<double>(traits.width);
-    if (shape.order == BandOrder::channels_as_rows)
+    if (shape.in_place)
+        work.packed = 0;
+    else if (shape.order == BandOrder::channels_as_rows)
         work.packed = positions * (8 + 2 * vectors);
     else if (shape.lines)
         work.packed = lines * 15 + positions * channels * (a.input.stride[3] == a.channels ? 0.3 : 1.5);

@@ -46,8 +46,15 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
+    // Rows a distance apart have a pointer each where there are registers for them, so that an offset is all that an
+    // address adds to it.
+    constexpr bool kPointers = kDistant && M <= 6;
+    const O* pointer[kPointers ? M : 1];
+    for (int i = 0; kPointers && i < M; ++i) pointer[i] = band + i * distance;
+#pragma GCC unroll 2
     for (int64_t d = 0; d < depth; ++d) {
-        const O* at = band + offsets[d];
+        const int64_t offset = offsets[d];
+        const O* at = band + offset;
         const O* a = kColumns ? filters : at;
         const O* b = kColumns ? at : filters;
         if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
@@ -57,7 +64,9 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
 #pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
                 // Three rows from one pointer: what addresses can multiply a distance by is one and two.
-                const Operand element = Operand::all(kDistant ? a[i % 3 * distance] : a[i * kRow]);
+                const Operand element = Operand::all(kPointers  ? pointer[i][offset]
+                                                     : kDistant ? a[i % 3 * distance]
+                                                                : a[i * kRow]);
                 if (kDistant && i % 3 == 2) a += 3 * distance;
 #pragma GCC unroll 2
                 for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
