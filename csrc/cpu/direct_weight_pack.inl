@@ -132,6 +132,7 @@ struct WeightAhead {
         const Lines& lines = after ? second : first;
         operands->ahead = reinterpret_cast<const char*>(operands->filters);
         operands->ahead_step = 0;
+        operands->asks = at < lines.count || call < source_lines * source_rows;
         if (at < lines.count) {
             operands->ahead = lines.data + at / lines.wide * lines.far + at % lines.wide * lines.near;
             operands->ahead_step = lines.step;
@@ -290,11 +291,8 @@ private:
                 const S* from =
                     static_cast<const S*>(a.grad_output.data) +
                     a.grad_output.offset(unit.n + n, block.group * a.filters + block.filter, unit.row + i, unit.column);
-                if (step == 1 && block.filters > 1) {  // pixel by pixel: its filters are one piece of memory
-                    for (int64_t j = 0; j < columns; ++j, from += pixel)
-                        for (int64_t f = 0; f < block.filters; f += panel)
-                            copy_padded(from + f, smaller(panel, block.filters - f),
-                                        packed + (f / panel * depth + j) * slot, slot);
+                if (step == 1 && block.filters > 1) {
+                    copy_filters(from, pixel, block.filters, columns, panel, packed, depth * slot, slot);
                     continue;
                 }
                 for (int64_t f = 0; f < block.filters; f += panel)  // whole squares; lanes past the panel are not read
@@ -302,6 +300,25 @@ private:
                                    packed + f / panel * depth * slot, slot,
                                    f + panel < block.filters ? panel * step : columns);
             }
+    }
+
+    // Filters that lie side by side. Some pixels at a time: a pixel's panels are whole pages apart, its slots fill half a
+    // line, and the next pixel would find that line gone.
+    static void copy_filters(const S* from, int64_t pixel, int64_t filters, int64_t pixels, int64_t panel, T* to,
+                             int64_t distance, int64_t slot) {
+        constexpr int64_t kTogether = 8;
+        for (int64_t first = 0; first < pixels; first += kTogether) {
+            const int64_t last = smaller(pixels, first + kTogether);
+            T* lanes = to;
+            for (int64_t f = 0; f < filters; f += panel, lanes += distance)
+                for (int64_t j = first; j < last; ++j) {
+                    if (filters - f >= slot)  // lanes past the panel are not read
+                        for (int64_t c = 0; c < slot; c += W)
+                            V::load(from + j * pixel + f + c).store(lanes + j * slot + c);
+                    else
+                        copy_padded(from + j * pixel + f, smaller(panel, filters - f), lanes + j * slot, slot);
+                }
+        }
     }
 
     // `count` neighbours to whole vectors.

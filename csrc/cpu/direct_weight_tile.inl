@@ -6,7 +6,8 @@
 // table says that a pixel's begins: a band, or again the tensor. Vectors run along the source, or along filters where runs
 // are short; then the rows may be those of several kernel rows, `line` elements apart.
 //
-// Meanwhile two lines of memory a pixel are asked for, what later calls will read: multiply-adds hide the wait.
+// Meanwhile the first calls of a unit ask for two lines of memory a pixel, what later calls will read: multiply-adds hide
+// the wait.
 
 // Operands are elements of type O: numbers, or pairs of numbers whose products a lane of the sum takes both.
 template <class O>
@@ -16,33 +17,33 @@ struct WeightOperands {
     const O* source;
     int64_t line;
     const int32_t* offsets;
+    bool asks;          // for what follows
     const char* ahead;  // asked for, at a constant distance of bytes
     int64_t ahead_step;
     const O* source_ahead;  // asked for, at the source's offsets
 };
 
-template <class T, class O, bool filters_are_columns, int NR, int M, int NV, int L>
-void multiply_pixels(int64_t depth, const WeightOperands<O>& operands, T* c, bool accumulate) {
+// The depth of one call.
+template <class T, class O, bool filters_are_columns, int M, int NV, int L, bool asks>
+PYCONV_INLINE void add_pixels(int64_t depth, const WeightOperands<O>& operands, Vec<T> (&sum)[M][NV]) {
     using V = Vec<T>;
     using Operand = Vec<O>;  // fma(Operand, Operand, V) adds their products to V
     static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
     constexpr int R = M / L;  // elements of one kernel row
-    V sum[M][NV];
-#pragma GCC unroll 16
-    for (int i = 0; i < M; ++i)
-#pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
     const O *filters = operands.filters, *source = operands.source, *source_ahead = operands.source_ahead;
     const char* ahead = operands.ahead;
     const int64_t filter_step = operands.filter_step, ahead_step = operands.ahead_step;
     const int64_t line = L > 1 ? operands.line : 0;
     const int32_t* offsets = operands.offsets;
+#pragma GCC unroll 2
     for (int64_t d = 0; d < depth; ++d) {
         const O* at = source + offsets[d];
         const O* a = filters_are_columns ? at : filters;
         const O* b = filters_are_columns ? filters : at;
-        __builtin_prefetch(ahead, 0, 2);
-        __builtin_prefetch(source_ahead + offsets[d], 0, 2);
+        if (asks) {
+            __builtin_prefetch(ahead, 0, 2);
+            __builtin_prefetch(source_ahead + offsets[d], 0, 2);
+        }
         if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
             Operand row[NV];
 #pragma GCC unroll 2
@@ -65,8 +66,22 @@ void multiply_pixels(int64_t depth, const WeightOperands<O>& operands, T* c, boo
             }
         }
         filters += filter_step;
-        ahead += ahead_step;
+        if (asks) ahead += ahead_step;
     }
+}
+
+template <class T, class O, bool filters_are_columns, int NR, int M, int NV, int L>
+void multiply_pixels(int64_t depth, const WeightOperands<O>& operands, T* c, bool accumulate) {
+    using V = Vec<T>;
+    V sum[M][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
+    if (operands.asks)
+        add_pixels<T, O, filters_are_columns, M, NV, L, true>(depth, operands, sum);
+    else
+        add_pixels<T, O, filters_are_columns, M, NV, L, false>(depth, operands, sum);
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8

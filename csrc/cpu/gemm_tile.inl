@@ -28,6 +28,7 @@ void multiply_tile(int64_t depth, const T* a, const T* b, T* c, bool accumulate)
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) sum[i][v] = V::zero();
+#pragma GCC unroll 2
     for (int64_t d = 0; d < depth; ++d) {
         V row[NV];
 #pragma GCC unroll 4

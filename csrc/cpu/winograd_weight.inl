@@ -25,6 +25,7 @@ void multiply_columns(int64_t depth, const T* a, int64_t a_step, const T* b, T* 
     for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) sum[i][v] = V::zero();
+#pragma GCC unroll 2
     for (int64_t d = 0; d < depth; ++d, a += a_step, b += NR) {
         V row[NV];
 #pragma GCC unroll 4
