@@ -17,7 +17,7 @@ constexpr int64_t kBandBytes = 320 << 10;  // leaves most of a megabyte of secon
 constexpr int64_t kBandPixels = 512, kBandPixelsOneDepth = 2048;
 constexpr int64_t kBandPixelsOfParts = 1024;  // of all parts together: their sums wait for each other
 constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
-constexpr int64_t kTilesAWorker = 3;
+constexpr int64_t kTilesAWorker = 3, kTilesHardlyUneven = 8;
 constexpr int64_t kBandsPackingTheirOwn = 2;
 
 // An axis that only reads position i for output i can be joined with another: rows that follow each other in memory.
@@ -89,9 +89,10 @@ void set_parts(const Call& call, const DirectTraits& traits, DirectShape* shape)
     shape->a.channels = ceil_div(shape->source_channels, traits.pair);
 }
 
-void set_block(BandAxis* band, const Axis& axis, int64_t block) {
+// Blocks of about `block` outputs at most, all of one size but the last, in multiples of `quantum`.
+void set_block(BandAxis* band, const Axis& axis, int64_t block, int64_t quantum = 1) {
     band->blocks = ceil_div(axis.out, block);
-    band->block = ceil_div(axis.out, band->blocks);
+    band->block = std::min(axis.out, round_up(ceil_div(axis.out, band->blocks), quantum));
     band->blocks = ceil_div(axis.out, band->block);
     band->length = (band->block - 1) * band->step + 1 + (axis.taps > 0 ? band->shift(axis.taps - 1) : 0);
 }
@@ -103,6 +104,12 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
     const Correlation& a = shape->a;
     int64_t pixels = a.channels <= shape->channel_block ? kBandPixelsOneDepth : kBandPixels;
     if (shape->parts > 1) pixels = std::max(kBandPixelsOfParts / shape->parts, panel);
+    if (a.y.out == 1 && a.taps() == 1) {  // one row of pixels: blocks of whole panels
+        const int64_t most = std::min(pixels, kBandBytes / std::max<int64_t>(1, pixel_bytes));
+        set_block(&shape->y, a.y, 1);
+        set_block(&shape->x, a.x, std::max<int64_t>(1, most / panel) * panel, panel);
+        return;
+    }
     double least = 0;
     BandAxis best_y, best_x;
     for (int64_t parts = 1; parts <= a.x.out; parts = parts < 4 ? parts + 1 : 2 * parts) {
@@ -178,10 +185,23 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
         } else if (shape.y.block > 1) {
             set_block(&shape.y, a.y, ceil_div(shape.y.block, 2));
         } else if (shape.x.block > panel) {
-            set_block(&shape.x, a.x, round_up(ceil_div(shape.x.block, 2), panel));
+            set_block(&shape.x, a.x, round_up(ceil_div(shape.x.block, 2), panel), a.y.out == 1 ? panel : 1);
         } else {
             break;
         }
+    }
+
+    // Of few tiles as many for each worker: some more blocks, if that makes them so.
+    const auto uneven = [&] { return shape.tiles() % workers != 0 && shape.tiles() < kTilesHardlyUneven * workers; };
+    if (uneven()) {
+        const bool rows = shape.y.blocks > 1;
+        BandAxis& axis = rows ? shape.y : shape.x;
+        const BandAxis before = axis;
+        const Axis& outputs = rows ? a.y : a.x;
+        const int64_t most = std::min(outputs.out, before.blocks + workers - 1);
+        for (int64_t blocks = before.blocks + 1; blocks <= most && uneven(); ++blocks)
+            set_block(&axis, outputs, ceil_div(outputs.out, blocks), !rows && a.y.out == 1 ? panel : 1);
+        if (uneven()) axis = before;
     }
 
     shape.filters_in_tile = bundle == 1 && shape.bands() <= kBandsPackingTheirOwn;

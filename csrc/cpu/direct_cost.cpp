@@ -36,36 +36,52 @@ double stored_each(const DirectShape& shape, const DirectTraits& traits) {
 
 DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
     const Correlation& a = shape.a;
-    const int64_t columns = shape.x.block, per_tile = traits.columns();
+    const int64_t per_tile = traits.columns();
     const double filters = static_cast<double>(a.filters), channels = static_cast<double>(a.channels);
     const double pixels = static_cast<double>(a.y.out * a.x.out);
-    const int64_t run = shape.flat ? (shape.y.block - 1) * shape.x.length + columns : columns;
-    const double runs = static_cast<double>(shape.x.blocks * (shape.flat ? shape.y.blocks : a.y.out));
     DirectWork work;
-    if (shape.order == BandOrder::pixels_as_columns) {
+    // `runs` rows of so many pixels, or of positions, that panels are cut from.
+    const auto add_rows = [&](int64_t run, double runs) {
+        const int64_t rest = a.filters % per_tile;
+        double steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(traits.isa, run, traits.rows, 2);
+        if (rest) steps += steps_of_rows(traits.isa, run, traits.rows, ceil_div(rest, traits.width));
+        work.steps += runs * steps;
+        work.tiles += runs * static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
+    };
+    const auto add_columns = [&](int64_t run, double runs) {
         const auto add = [&](int64_t panels, int64_t rows) {
             const int64_t vectors = tile_vectors(traits.rows, rows), width = vectors * traits.width;
-            const double full = static_cast<double>(panels * (run / width)), last = static_cast<double>(panels);
-            work.steps += full * step_cycles(traits.isa, rows, vectors);
-            if (run % width) work.steps += last * step_cycles(traits.isa, rows, ceil_div(run % width, traits.width));
-            work.tiles += static_cast<double>(panels * ceil_div(run, width));
+            const double all = runs * static_cast<double>(panels);
+            work.steps += all * static_cast<double>(run / width) * step_cycles(traits.isa, rows, vectors);
+            if (run % width) work.steps += all * step_cycles(traits.isa, rows, ceil_div(run % width, traits.width));
+            work.tiles += all * static_cast<double>(ceil_div(run, width));
         };
         add(a.filters / shape.filter_panel, shape.filter_panel);
         if (a.filters % shape.filter_panel) add(1, a.filters % shape.filter_panel);
+    };
+    const auto add_runs = [&](int64_t run, int64_t runs) {
+        if (shape.order == BandOrder::pixels_as_columns)
+            add_columns(run, static_cast<double>(runs));
+        else
+            add_rows(run, static_cast<double>(runs));
+    };
+    if (shape.flat) {
+        add_runs((shape.y.block - 1) * shape.x.length + shape.x.block, shape.x.blocks * shape.y.blocks);
+    } else {
+        add_runs(shape.x.block, (shape.x.blocks - 1) * a.y.out);
+        add_runs(a.x.out - (shape.x.blocks - 1) * shape.x.block, a.y.out);
+    }
+    if (shape.order == BandOrder::pixels_as_columns) {
         work.stores = filters * pixels * stored_each(shape, traits);
         if (shape.bundle > 1)  // squares are turned whole, however many of a bundle's filters are in them
             work.stores = pixels * 12 * static_cast<double>(ceil_div(shape.bundle * a.filters, traits.width)) /
                           static_cast<double>(shape.bundle);
     } else {
-        const int64_t rest = a.filters % per_tile;
-        work.steps = static_cast<double>(a.filters / per_tile) * steps_of_rows(traits.isa, run, traits.rows, 2);
-        if (rest) work.steps += steps_of_rows(traits.isa, run, traits.rows, ceil_div(rest, traits.width));
-        work.tiles = static_cast<double>(ceil_div(run, traits.rows) * ceil_div(a.filters, per_tile));
         const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
         const bool turned = a.output.stride[1] != 1;
         work.stores = vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(shape, traits) : 3);
     }
-    work.steps *= runs, work.tiles *= runs * static_cast<double>(shape.parts);
+    work.tiles *= static_cast<double>(shape.parts);
     work.stores *= static_cast<double>(shape.parts);
     // The bands, with what neighbouring ones pack twice: planes are copied line by line, spread or turned pixel by pixel.
     const double lines =
