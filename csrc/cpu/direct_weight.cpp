@@ -242,8 +242,9 @@ std::string direct_weight_refusal(const Call& call, const DirectTraits& traits) 
 }
 
 double direct_weight_cost(const Call& call, const DirectTraits& traits) {
-    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond; and cycles a micro-kernel call, with its sums in and out.
-    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2}, kSlot = 120, kUnit = 1500;
+    // Measured on AMD EPYC (Zen 3 and 4), 2026-11: cycles a nanosecond; and cycles a micro-kernel call takes for each vector of
+    // its sums, in and out.
+    constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2}, kSum = 4.3, kUnit = 1500;
     const double rate = kRate[static_cast<int>(traits.isa)];
     const WeightGradient gradient = weight_gradient(call.problem, call.tensors);
     const WeightShape shape = weight_shape(gradient, traits);
@@ -254,7 +255,9 @@ double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     const double groups = static_cast<double>(ceil_div(shape.runs(), shape.lines));
     const double each = groups * steps(shape.lines * run, shape.filter_block, shape.filters_are_columns, traits);
     double cycles = blocks * pixels * each;
-    cycles += blocks * units * (kSlot * static_cast<double>(shape.slots(traits)) + kUnit);
+    const bool whole_vectors = !shape.filters_are_columns && shape.channel_block % traits.width == 0;
+    const double slot = kSum * static_cast<double>(traits.rows * 2);
+    cycles += blocks * units * (slot * static_cast<double>(shape.slots(traits)) + kUnit);
     // Packing: the band once a block of filters, grad_output once a block of channels and of kernel rows; a short run
     // of channels costs as much as a vector.
     const double band =
@@ -263,7 +266,7 @@ double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     cycles += blocks * units * band * (4 + 6 * vectors);
     cycles += blocks * pixels * 6 * static_cast<double>(ceil_div(shape.filter_block, traits.rows));
     cycles += static_cast<double>(a.groups * a.filters * a.channels * a.taps()) *
-              (1.5 + 0.2 * static_cast<double>(shape.chunks));
+              ((whole_vectors ? 1.2 : 1.5) + 0.2 * static_cast<double>(shape.chunks));
     return (cycles / rate + 3000) * 1e-9 + memory_seconds(call.problem);
 }
 

@@ -168,6 +168,10 @@ struct DirectWeight {
     static void store_panel(const WeightShape& shape, const WeightBlock& block, const Panel& panel, int64_t distance) {
         const View& to = shape.a.grad_weight;
         const bool columns = shape.filters_are_columns;
+        if (!columns && block.channels % W == 0) {
+            if (to.stride[1] == 1) return store_channels(shape, block, panel, distance);
+            if (to.stride[3] == 1 && to.stride[2] == shape.a.x.taps) return store_taps(shape, block, panel, distance);
+        }
         const int64_t taps = shape.merged ? 1 : shape.a.x.taps;
         T line[9 * W];  // whole vectors are read from anywhere in it
         for (int64_t f = 0; f < panel.filters; ++f)
@@ -189,6 +193,68 @@ struct DirectWeight {
                         store_run(to, line, begin, count, block.channels, out);
                     }
                 }
+    }
+
+    // A vector of a filter's sums: of neighbouring channels, as many as that, of one tap.
+    static PYCONV_INLINE V sum_at(const WeightShape& shape, const WeightBlock& block, const Panel& panel,
+                                  int64_t distance, int64_t filter, int64_t tap_row, int64_t tap, int64_t channel) {
+        const int64_t run = shape.merged ? tap_row : tap_row * shape.a.x.taps + tap;
+        const int64_t element = channel + (shape.merged ? tap * block.channels : 0);
+        const int64_t at = element >> __builtin_ctzll(static_cast<uint64_t>(panel.width));  // a power of two
+        const T* from = panel.tile(run, at) + filter * panel.width + (element - at * panel.width);
+        V sum = V::load(from);
+        for (int64_t chunk = 1; chunk < shape.chunks; ++chunk) sum = sum + V::load(from + chunk * distance);
+        return sum;
+    }
+
+    static S* weights_of(const WeightShape& shape, const WeightBlock& block, const Panel& panel, int64_t filter) {
+        const View& to = shape.a.grad_weight;
+        return static_cast<S*>(to.data) +
+               to.offset(block.group * shape.a.filters + block.filter + panel.filter + filter, block.channel,
+                         block.tap_row, 0);
+    }
+
+    // Channels lie side by side in the tensor as they do in the sums.
+    static void store_channels(const WeightShape& shape, const WeightBlock& block, const Panel& panel,
+                               int64_t distance) {
+        const View& to = shape.a.grad_weight;
+        for (int64_t f = 0; f < panel.filters; ++f) {
+            S* const out = weights_of(shape, block, panel, f);
+            for (int64_t r = 0; r < block.tap_rows; ++r)
+                for (int64_t s = 0; s < shape.a.x.taps; ++s)
+                    for (int64_t c = 0; c < block.channels; c += W)
+                        sum_at(shape, block, panel, distance, f, r, s, c)
+                            .store(out + r * to.stride[2] + s * to.stride[3] + c);
+        }
+    }
+
+    // A channel's taps lie side by side: squares of taps by channels are turned.
+    static void store_taps(const WeightShape& shape, const WeightBlock& block, const Panel& panel, int64_t distance) {
+        const View& to = shape.a.grad_weight;
+        const int64_t taps = block.tap_rows * shape.a.x.taps;
+        for (int64_t f = 0; f < panel.filters; ++f) {
+            S* const out = weights_of(shape, block, panel, f);
+            for (int64_t c = 0; c < block.channels; c += W) {
+                int64_t r = 0, s = 0;
+                const auto next = [&] {
+                    const V sum = sum_at(shape, block, panel, distance, f, r, s, c);
+                    if (++s == shape.a.x.taps) s = 0, ++r;
+                    return sum;
+                };
+                for (int64_t first = 0; first < taps; first += W) {
+                    S* const at = out + c * to.stride[1] + first;
+                    const int count = static_cast<int>(smaller(W, taps - first));
+                    if (count == 1) {
+                        store_strided(next(), at, to.stride[1], W);
+                        break;
+                    }
+                    V square[W];
+                    for (int i = 0; i < W; ++i) square[i] = i < count ? next() : V::zero();
+                    transpose(square);
+                    for (int i = 0; i < W; ++i) square[i].store_first(at + i * to.stride[1], count);
+                }
+            }
+        }
     }
 
     static PYCONV_INLINE void add_line(const WeightShape& shape, const T* from, int64_t count, int64_t distance,

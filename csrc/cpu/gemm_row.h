@@ -66,7 +66,7 @@ struct GemmRow {
 private:
     // Measured on AMD EPYC (Zen 4), 2026-11: an element packed; and, before its channels are, a pixel found for a tap.
     static constexpr double kPack = 0.25e-9, kOffset = 8e-9;
-    static constexpr double kStore = 0.5e-9;   // a weight summed, turned and stored
+    static constexpr double kStore = 0.55e-9;  // a weight summed, turned and stored
     static constexpr double kResult = 0.6e-9;  // a result stored, turned or not
     static constexpr double kGather = 1.3;     // what pieces, tails and cache misses add
     static double launch(int64_t count) { return 4e-6 * static_cast<double>(count); }
