@@ -100,8 +100,18 @@ void set_block(BandAxis* band, const Axis& axis, int64_t block, int64_t quantum 
 // Blocks of rows and columns. A band packs its neighbours' edges too, so it should be large and, where rows are long,
 // not much wider than high; but it and its sums, which leave the registers where the depth has several blocks, should
 // stay in the second level cache.
-void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
+void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel, const DirectTraits& traits) {
+    constexpr double kPacked = 4;  // cycles an element of a band, with the wait for memory
     const Correlation& a = shape->a;
+    // Cycles for each output and channel, where rows are cut into panels so long.
+    const auto multiplied = [&](int64_t block) {
+        const int64_t panels = ceil_div(block, panel);
+        const bool columns = shape->order == BandOrder::pixels_as_columns;
+        const double panel_step = step_cycles(traits.isa, columns ? traits.rows : ceil_div(block, panels), 2);
+        const int64_t filters = columns ? traits.rows : traits.columns();
+        return static_cast<double>(panels * ceil_div(a.filters, filters) * shape->taps) * panel_step /
+               static_cast<double>(block);
+    };
     int64_t pixels = a.channels <= shape->channel_block ? kBandPixelsOneDepth : kBandPixels;
     if (shape->parts > 1) pixels = std::max(kBandPixelsOfParts / shape->parts, panel);
     if (a.y.out == 1 && a.taps() == 1) {  // one row of pixels: blocks of whole panels
@@ -124,8 +134,9 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel) {
         set_block(&shape->y, a.y, std::max<int64_t>(1, std::min(a.y.out, rows)));
         double packed = static_cast<double>(shape->y.length * shape->x.length) /
                         static_cast<double>(shape->y.block * shape->y.step * shape->x.block * shape->x.step);
-        if (rows < 1) packed *= 2;  // does not fit
-        if (parts == 1 || packed < 0.95 * least) least = packed, best_y = shape->y, best_x = shape->x;
+        if (rows < 1) packed *= 8;  // does not fit
+        const double cycles = kPacked * packed + multiplied(shape->x.block);
+        if (parts == 1 || cycles < 0.95 * least) least = cycles, best_y = shape->y, best_x = shape->x;
     }
     shape->y = best_y, shape->x = best_x;
 }
@@ -160,7 +171,7 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
     shape.channel_block = std::max<int64_t>(
         1, (shape.parts == 1 ? 1 : std::min<int64_t>(shape.parts, 4)) * kDepthBlock / std::max<int64_t>(1, shape.taps));
     shape.images = 1, shape.image_blocks = a.n;
-    cut_image(&shape, pixel_bytes, panel);
+    cut_image(&shape, pixel_bytes, panel, traits);
     if (shape.y.blocks == 1 && shape.x.blocks == 1) {
         // Several small images: what matters more than the band's place in the cache is how often filters are read.
         const int64_t most = 2 * kBandBytes / std::max<int64_t>(1, bytes());
@@ -224,9 +235,9 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
             shape.lines ? shape.images * plane() * channels : shape.channel_pitch * channels + 8 * traits.width;
     }
     shape.flat = false;
-    const double apart = direct_work(shape, traits).steps;
+    const double apart = direct_cycles(shape, traits);
     shape.flat = !as_it_is && shape.x.step == 1;
-    shape.flat = shape.flat && direct_work(shape, traits).steps < 0.95 * apart;
+    shape.flat = shape.flat && direct_cycles(shape, traits) < 0.95 * apart;
     return shape;
 }
 

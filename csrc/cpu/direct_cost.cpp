@@ -29,6 +29,8 @@ double stored_each(const DirectShape& shape, const DirectTraits& traits) {
     if (shape.zips) return 4 / static_cast<double>(traits.width);
     if (shape.cells.exist) return 2 / static_cast<double>(std::min(traits.width, shape.cells.run));
     const double width = static_cast<double>(traits.width);
+    // From positions with others between by way of scratch, a run at a time, and never past the caches.
+    if (shape.flat && step == 1) return 8 / width;
     return step == 1 ? 3 / width : step == 2 && traits.isa >= Isa::avx512 ? 6 / width : 2;
 }
 
@@ -66,7 +68,9 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
             add_rows(run, static_cast<double>(runs));
     };
     if (shape.flat) {
-        add_runs((shape.y.block - 1) * shape.x.length + shape.x.block, shape.x.blocks * shape.y.blocks);
+        const int64_t last = a.y.out - (shape.y.blocks - 1) * shape.y.block;
+        add_runs((shape.y.block - 1) * shape.x.length + shape.x.block, shape.x.blocks * (shape.y.blocks - 1));
+        add_runs((last - 1) * shape.x.length + shape.x.block, shape.x.blocks);
     } else {
         add_runs(shape.x.block, (shape.x.blocks - 1) * a.y.out);
         add_runs(a.x.out - (shape.x.blocks - 1) * shape.x.block, a.y.out);
@@ -79,7 +83,8 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
     } else {
         const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
         const bool turned = a.output.stride[1] != 1;
-        work.stores = vectors * (turned ? 6 + static_cast<double>(traits.width) * stored_each(shape, traits) : 3);
+        const double each = static_cast<double>(traits.width) * stored_each(shape, traits);
+        work.stores = vectors * (turned ? 6 + each : shape.flat ? 6 : 3);
     }
     work.tiles *= static_cast<double>(shape.parts);
     work.stores *= static_cast<double>(shape.parts);

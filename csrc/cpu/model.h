@@ -23,11 +23,12 @@ inline double memory_seconds(const Problem& a) {
 
 // Cycles of one step of the depth on a micro-kernel's tile of m rows and v vectors: multiply-adds, loads and broadcasts, or
 // the latency of the sums. Zen 3 and 4 start two multiply-adds of 256 bits in a cycle, or one of 512; loads likewise, but
-// two broadcasts of either width.
+// two broadcasts of either width. With half the width a step has twice the instructions, of which about four start in a cycle.
 inline double step_cycles(Isa isa, int64_t m, int64_t v) {
     const double rows = static_cast<double>(m), vectors = static_cast<double>(v);
     const double each = isa == Isa::avx2 ? 0.5 : 1;
-    return std::max({each * rows * vectors, each * vectors + 0.5 * rows + 0.5, 4.0});
+    const double started = isa == Isa::avx2 ? (rows * vectors + rows + vectors + 4) / 4 : 0;
+    return std::max({each * rows * vectors, each * vectors + 0.5 * rows + 0.5, started, 4.0});
 }
 
 }  // namespace pyconv
