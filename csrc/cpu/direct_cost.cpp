@@ -14,8 +14,9 @@ constexpr int64_t kBandBytesMost = 64 << 20;  // beyond which a call is refused
 
 // Steps of all panels of `count` in a row, cut evenly as for_each_panel does (rows) or into full ones (columns).
 double steps_of_rows(Isa isa, int64_t count, int64_t panel, int64_t vectors) {
-    const int64_t panels = ceil_div(count, panel), most = ceil_div(count, panels);
-    return static_cast<double>(panels) * step_cycles(isa, most, vectors);
+    const int64_t panels = ceil_div(count, panel), least = count / panels, longer = count % panels;
+    return static_cast<double>(panels - longer) * step_cycles(isa, least, vectors) +
+           static_cast<double>(longer) * step_cycles(isa, least + 1, vectors);
 }
 
 // Cycles for each element copied, and for each stored, `step` elements apart in memory.

@@ -27,7 +27,7 @@ inline double memory_seconds(const Problem& a) {
 inline double step_cycles(Isa isa, int64_t m, int64_t v) {
     const double rows = static_cast<double>(m), vectors = static_cast<double>(v);
     const double each = isa == Isa::avx2 ? 0.5 : 1;
-    const double started = isa == Isa::avx2 ? (rows * vectors + rows + vectors + 4) / 4 : 0;
+    const double started = isa == Isa::avx2 ? (rows * vectors + rows + vectors + 3) / 4 : 0;
     return std::max({each * rows * vectors, each * vectors + 0.5 * rows + 0.5, started, 4.0});
 }
 
