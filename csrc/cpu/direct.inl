@@ -4,10 +4,10 @@
 //     out[n, f, i, j] = bias[f] + sum over depth d = (channel, tap) of band[(i, j)][d] * filter[f][d]
 //
 // Filters are packed once a call and shared, or a block of the depth at a time by each tile that has few to share with.
-// A tile owns a band of outputs and a block of filters (direct.h). It packs its band's source and then, for each panel
-// of filters and each block of the depth, runs the micro-kernel over the band's pixel panels. Sums wait in worker
-// scratch from block to block; after the last they get their bias, are rounded once and stored once, from the registers
-// where the tensor takes whole vectors of them.
+// A tile owns a band of outputs and a block of filters (direct.h). It packs its band's source, unless that can be read in
+// place, and then, for each panel of filters and each block of the depth, runs the micro-kernel over the band's pixel
+// panels. Sums wait in worker scratch from block to block; after the last they get their bias, are rounded once and stored
+// once, from the registers where the tensor takes whole vectors of them.
 //
 // Panels are pixels by filters or filters by pixels (BandOrder): vectors run along filters unless there are few of
 // them, or unless image rows fill vectors well and the output wants them so.
