@@ -253,10 +253,11 @@ def oracle(pass_: str, a: Tensor, b: Tensor, p: _C.Problem) -> Tensor:
 
 def winograd_bound(pass_: str, a: Tensor, b: Tensor, p: _C.Problem) -> Tensor:
     """How far Winograd may be from the exact result, for every element."""
+    unit = 2.0**-53 if a.dtype in (torch.float64, torch.complex128) else 2.0**-24
     _, (top, bottom, left, right), _, groups, mode = parameters(p)
     x, w = _magnitude(a), _magnitude(b)
     if pass_ == "grad_weight":
-        return winograd_error.weight_bound(pad64(w, [top, bottom, left, right], mode), x, groups)
+        return winograd_error.weight_bound(pad64(w, [top, bottom, left, right], mode), x, groups, unit)
     if pass_ == "grad_input":  # a forward of flipped, transposed filters
         assert mode == "zeros"
         w = w.view(groups, p.k // groups, p.c // groups, 3, 3).transpose(1, 2).flip(3, 4).flatten(0, 1)
@@ -266,7 +267,7 @@ def winograd_bound(pass_: str, a: Tensor, b: Tensor, p: _C.Problem) -> Tensor:
         if mode == "zeros"
         else pad64(x, [top, bottom, left, right], mode)
     )
-    return winograd_error.bound(x, w, groups)
+    return winograd_error.bound(x, w, groups, unit)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -87,6 +87,8 @@ def test_error_is_inside_the_derived_bound(file: str, dtype: torch.dtype, pass_:
             limit = allowed
             if not exactly:
                 limit = problems.winograd_bound(pass_, a, b, p)
+                if dtype in (torch.float64, torch.complex128):
+                    limit = limit + allowed / 2  # the oracle's own sum
                 if dtype in (torch.bfloat16, torch.float16):
                     limit = limit + ROUNDOFF[dtype] * (exact.abs() + limit) + SMALLEST[dtype]
             results.append((f"{p} {dtype} {name}", worst(got, exact, limit)))

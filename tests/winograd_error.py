@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-UNIT = 2.0**-24
 
 
 def maps() -> tuple[Tensor, Tensor, Tensor]:
@@ -39,8 +38,11 @@ def maps() -> tuple[Tensor, Tensor, Tensor]:
     return output.abs().double(), source.abs().double(), filters.abs().double()
 
 
-def bound(x: Tensor, w: Tensor, groups: int) -> Tensor:
-    """For each output; x (N, C, H, W), already padded, and w (K, C / groups, 3, 3) are float64 magnitudes."""
+def bound(x: Tensor, w: Tensor, groups: int, unit: float) -> Tensor:
+    """For each output, in arithmetic of that roundoff.
+
+    x (N, C, H, W), already padded, and w (K, C / groups, 3, 3) are float64 magnitudes.
+    """
     rows, columns = x.shape[2] - 2, x.shape[3] - 2
     x = F.pad(x, (0, -columns % 4, 0, -rows % 4))
     output, source, filters = maps()
@@ -49,10 +51,10 @@ def bound(x: Tensor, w: Tensor, groups: int) -> Tensor:
     sums = torch.einsum("ngctuij,gkcij->ngktuij", tiles, w).flatten(1, 2)
     result = (output @ sums @ output.T).transpose(3, 4).flatten(4, 5).flatten(2, 3)
     terms = w.shape[2] + 2 * (4 + 4 + 5)
-    return terms * UNIT / (1 - terms * UNIT) * result[:, :, :rows, :columns]
+    return terms * unit / (1 - terms * unit) * result[:, :, :rows, :columns]
 
 
-def weight_bound(x: Tensor, y: Tensor, groups: int) -> Tensor:
+def weight_bound(x: Tensor, y: Tensor, groups: int, unit: float) -> Tensor:
     """For each weight; x, already padded, and the output gradient y (N, K, P, Q) are float64 magnitudes."""
     rows, columns = -y.shape[2] % 4, -y.shape[3] % 4
     output, source, filters = maps()
@@ -62,4 +64,4 @@ def weight_bound(x: Tensor, y: Tensor, groups: int) -> Tensor:
     values = (output.T @ values @ output).unflatten(1, (groups, -1))
     sums = torch.einsum("ngctuij,ngktuij->gkcij", tiles, values).flatten(0, 1)
     terms = y.shape[0] * tiles.shape[3] * tiles.shape[4] + 2 * (4 + 4 + 5)
-    return terms * UNIT / (1 - terms * UNIT) * (filters.T @ sums @ filters)
+    return terms * unit / (1 - terms * unit) * (filters.T @ sums @ filters)

@@ -18,6 +18,9 @@ constexpr int64_t kBandPixels = 512, kBandPixelsOneDepth = 2048;
 constexpr int64_t kBandPixelsOfParts = 1024;  // of all parts together: their sums wait for each other
 constexpr int64_t kDepthBlock = 288;  // [288][32] filters stay in the second level cache for all of a band's pixels
 constexpr int64_t kTilesAWorker = 3, kTilesHardlyUneven = 8;
+// Of deep bands: the depth of a block, what it takes, and the sums of a tile's filters that wait for the next block.
+constexpr int64_t kDeepBlock = 144, kDeepBandBytes = 160 << 10, kDeepSumsBytes = 256 << 10;
+constexpr double kDeepFavour = 1.03;  // their shorter blocks are also kinder to the first level cache
 constexpr int64_t kBandsPackingTheirOwn = 2;
 
 // An axis that only reads position i for output i can be joined with another: rows that follow each other in memory.
@@ -100,7 +103,7 @@ void set_block(BandAxis* band, const Axis& axis, int64_t block, int64_t quantum 
 // Blocks of rows and columns. A band packs its neighbours' edges too, so it should be large and, where rows are long,
 // not much wider than high; but it and its sums, which leave the registers where the depth has several blocks, should
 // stay in the second level cache.
-void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel, const DirectTraits& traits) {
+void cut_image(DirectShape* shape, int64_t band_bytes, int64_t pixel_bytes, int64_t panel, const DirectTraits& traits) {
     constexpr double kPacked = 4;  // cycles an element of a band, with the wait for memory
     const Correlation& a = shape->a;
     // Cycles for each output and channel, where rows are cut into panels so long.
@@ -115,7 +118,7 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel, const Dir
     int64_t pixels = a.channels <= shape->channel_block ? kBandPixelsOneDepth : kBandPixels;
     if (shape->parts > 1) pixels = std::max(kBandPixelsOfParts / shape->parts, panel);
     if (a.y.out == 1 && a.taps() == 1) {  // one row of pixels: blocks of whole panels
-        const int64_t most = std::min(pixels, kBandBytes / std::max<int64_t>(1, pixel_bytes));
+        const int64_t most = std::min(pixels, band_bytes / std::max<int64_t>(1, pixel_bytes));
         set_block(&shape->y, a.y, 1);
         set_block(&shape->x, a.x, std::max<int64_t>(1, most / panel) * panel, panel);
         return;
@@ -130,7 +133,7 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel, const Dir
         const int64_t halo = shape->y.length - 1;
         const int64_t row_bytes =
             shape->x.length * shape->x.phases * shape->y.phases * std::max<int64_t>(1, pixel_bytes);
-        const int64_t rows = std::min(pixels / shape->x.block, (kBandBytes / row_bytes - halo) / shape->y.step);
+        const int64_t rows = std::min(pixels / shape->x.block, (band_bytes / row_bytes - halo) / shape->y.step);
         set_block(&shape->y, a.y, std::max<int64_t>(1, std::min(a.y.out, rows)));
         double packed = static_cast<double>(shape->y.length * shape->x.length) /
                         static_cast<double>(shape->y.block * shape->y.step * shape->x.block * shape->x.step);
@@ -141,8 +144,70 @@ void cut_image(DirectShape* shape, int64_t pixel_bytes, int64_t panel, const Dir
     shape->y = best_y, shape->x = best_x;
 }
 
-DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bundle, const DirectTraits& traits,
-                           int workers) {
+// Enough tiles for the workers: fewer filters a tile first, which packs bands again, then fewer rows, which packs their
+// halo again.
+void share_out(DirectShape* shape, int64_t panel, int workers) {
+    const Correlation& a = shape->a;
+    shape->panels_per_block = shape->filter_panels, shape->filter_blocks = 1;
+    const int64_t wanted = workers > 1 ? kTilesAWorker * workers : 1;
+    while (shape->tiles() < wanted) {
+        if (shape->y.block * shape->x.block > 4 * panel && shape->y.block > 1) {
+            set_block(&shape->y, a.y, ceil_div(shape->y.block, 2));
+        } else if (shape->images > 1 && shape->panels_per_block < 4) {
+            shape->images = ceil_div(shape->images, 2);
+            shape->image_blocks = ceil_div(a.n, shape->images);
+        } else if (shape->panels_per_block > 1) {
+            shape->panels_per_block = ceil_div(shape->panels_per_block, 2);
+            shape->filter_blocks = ceil_div(shape->filter_panels, shape->panels_per_block);
+        } else if (shape->y.block > 1) {
+            set_block(&shape->y, a.y, ceil_div(shape->y.block, 2));
+        } else if (shape->x.block > panel) {
+            set_block(&shape->x, a.x, round_up(ceil_div(shape->x.block, 2), panel), a.y.out == 1 ? panel : 1);
+        } else {
+            break;
+        }
+    }
+
+    // Of few tiles as many for each worker: some more blocks, if that makes them so.
+    const auto uneven = [&] { return shape->tiles() % workers != 0 && shape->tiles() < kTilesHardlyUneven * workers; };
+    if (uneven()) {
+        const bool rows = shape->y.blocks > 1;
+        BandAxis& axis = rows ? shape->y : shape->x;
+        const BandAxis before = axis;
+        const Axis& outputs = rows ? a.y : a.x;
+        const int64_t most = std::min(outputs.out, before.blocks + workers - 1);
+        for (int64_t blocks = before.blocks + 1; blocks <= most && uneven(); ++blocks)
+            set_block(&axis, outputs, ceil_div(outputs.out, blocks), !rows && a.y.out == 1 ? panel : 1);
+        if (uneven()) axis = before;
+    }
+}
+
+// The same of deep bands, whose tiles have no more filters than sums that may wait: as many tiles for each worker, by fewer
+// filters each.
+void share_out_deep(DirectShape* shape, const DirectTraits& traits, int workers) {
+    const int64_t pixels = shape->images * shape->y.block * shape->x.block * shape->parts;
+    const int64_t panel_bytes = pixels * shape->filter_panel * traits.compute_bytes;
+    const auto cut = [&](int64_t blocks) {
+        shape->panels_per_block = ceil_div(shape->filter_panels, blocks);
+        shape->filter_blocks = ceil_div(shape->filter_panels, shape->panels_per_block);
+    };
+    cut(std::min(shape->filter_panels, ceil_div(shape->filter_panels * panel_bytes, kDeepSumsBytes)));
+    const auto uneven = [&] { return shape->tiles() % workers != 0 && shape->tiles() < kTilesHardlyUneven * workers; };
+    for (int64_t blocks = shape->filter_blocks + 1; blocks <= shape->filter_panels && uneven(); ++blocks) cut(blocks);
+}
+
+int64_t channels_of_a_block(const DirectShape& shape, const DirectTraits& traits) {
+    // The parts' blocks are as deep as a single one's would be, on the average of four.
+    const int64_t depth = (shape.deep ? kDeepBlock : kDepthBlock) * std::min<int64_t>(shape.parts, 4);
+    int64_t block = std::max<int64_t>(1, depth / std::max<int64_t>(1, shape.taps));
+    if (!shape.deep) return block;
+    if (shape.order == BandOrder::channels_as_rows) block = std::max(block, spread_channels(traits.compute_bytes));
+    const int64_t channels = shape.a.channels;
+    return round_up(ceil_div(channels, ceil_div(channels, block)), traits.width);
+}
+
+DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep, int64_t bundle,
+                           const DirectTraits& traits, int workers) {
     DirectShape shape = parts;
     const Correlation& a = shape.a;
     shape.order = order;
@@ -162,59 +227,25 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, int64_t bu
 
     const bool spreads = order == BandOrder::channels_as_rows;
     const int64_t size = traits.compute_bytes;
+    shape.deep = deep;
+    shape.channel_block = channels_of_a_block(shape, traits);
+    const int64_t channels = shape.band_channels() * bundle;
     // Bytes of a band that are used: a spread pixel's cache lines, not the gaps between them.
-    const int64_t channels = a.channels * bundle;
     const int64_t pixel_bytes = spreads ? round_up(channels * size, 64) : channels * size;
     const auto plane = [&] { return shape.y.length * shape.y.phases * shape.x.length * shape.x.phases; };
     const auto bytes = [&] { return shape.images * plane() * pixel_bytes; };
-    // The parts' blocks are as deep as a single one's would be, on the average of four.
-    shape.channel_block = std::max<int64_t>(
-        1, (shape.parts == 1 ? 1 : std::min<int64_t>(shape.parts, 4)) * kDepthBlock / std::max<int64_t>(1, shape.taps));
+    const int64_t band_bytes = shape.deep ? kDeepBandBytes : kBandBytes;
     shape.images = 1, shape.image_blocks = a.n;
-    cut_image(&shape, pixel_bytes, panel, traits);
+    cut_image(&shape, band_bytes, pixel_bytes, panel, traits);
     if (shape.y.blocks == 1 && shape.x.blocks == 1) {
         // Several small images: what matters more than the band's place in the cache is how often filters are read.
-        const int64_t most = 2 * kBandBytes / std::max<int64_t>(1, bytes());
+        const int64_t most = 2 * band_bytes / std::max<int64_t>(1, bytes());
         const int64_t together = std::max<int64_t>(1, std::min(kBandPixels / 2 / (a.y.out * a.x.out), most));
         shape.image_blocks = ceil_div(a.n, together);
         shape.images = ceil_div(a.n, std::max<int64_t>(1, shape.image_blocks));
     }
 
-    // Enough tiles for the workers: fewer filters a tile first, which packs bands again, then fewer rows, which packs
-    // their halo again.
-    shape.panels_per_block = shape.filter_panels, shape.filter_blocks = 1;
-    const int64_t wanted = workers > 1 ? kTilesAWorker * workers : 1;
-    while (shape.tiles() < wanted) {
-        if (shape.y.block * shape.x.block > 4 * panel && shape.y.block > 1) {
-            set_block(&shape.y, a.y, ceil_div(shape.y.block, 2));
-        } else if (shape.images > 1 && shape.panels_per_block < 4) {
-            shape.images = ceil_div(shape.images, 2);
-            shape.image_blocks = ceil_div(a.n, shape.images);
-        } else if (shape.panels_per_block > 1) {
-            shape.panels_per_block = ceil_div(shape.panels_per_block, 2);
-            shape.filter_blocks = ceil_div(shape.filter_panels, shape.panels_per_block);
-        } else if (shape.y.block > 1) {
-            set_block(&shape.y, a.y, ceil_div(shape.y.block, 2));
-        } else if (shape.x.block > panel) {
-            set_block(&shape.x, a.x, round_up(ceil_div(shape.x.block, 2), panel), a.y.out == 1 ? panel : 1);
-        } else {
-            break;
-        }
-    }
-
-    // Of few tiles as many for each worker: some more blocks, if that makes them so.
-    const auto uneven = [&] { return shape.tiles() % workers != 0 && shape.tiles() < kTilesHardlyUneven * workers; };
-    if (uneven()) {
-        const bool rows = shape.y.blocks > 1;
-        BandAxis& axis = rows ? shape.y : shape.x;
-        const BandAxis before = axis;
-        const Axis& outputs = rows ? a.y : a.x;
-        const int64_t most = std::min(outputs.out, before.blocks + workers - 1);
-        for (int64_t blocks = before.blocks + 1; blocks <= most && uneven(); ++blocks)
-            set_block(&axis, outputs, ceil_div(outputs.out, blocks), !rows && a.y.out == 1 ? panel : 1);
-        if (uneven()) axis = before;
-    }
-
+    shape.deep ? share_out_deep(&shape, traits, workers) : share_out(&shape, panel, workers);
     shape.filters_in_tile = bundle == 1 && shape.bands() <= kBandsPackingTheirOwn;
     shape.pixel_pitch = shape.x.step * (spreads ? spread(size) : shape.lines ? channels : 1);
     shape.row_pitch = shape.y.step * shape.x.length * (shape.pixel_pitch / shape.x.step);
@@ -254,6 +285,15 @@ int64_t bundled_groups(const DirectShape& shape, BandOrder order, const DirectTr
     return std::min(a.groups, ceil_div(4 * traits.width, std::min(a.channels, a.filters)));
 }
 
+// With deep bands where they are worth it.
+DirectShape in_order(const DirectShape& parts, BandOrder order, const DirectTraits& traits, int workers) {
+    const int64_t bundle = bundled_groups(parts, order, traits);
+    const DirectShape shape = shape_in_order(parts, order, false, bundle, traits, workers);
+    if (bundle > 1 || shape.lines || shape.in_place || shape.a.channels <= shape.channel_block) return shape;
+    const DirectShape deep = shape_in_order(parts, order, true, bundle, traits, workers);
+    return direct_cycles(deep, traits) < kDeepFavour * direct_cycles(shape, traits) ? deep : shape;
+}
+
 }  // namespace
 
 int64_t DirectShape::pixel_panels(int64_t panel) const {
@@ -262,7 +302,7 @@ int64_t DirectShape::pixel_panels(int64_t panel) const {
 }
 
 int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_bytes) const {
-    const int64_t channel = d / part.a.taps(), tap = d % part.a.taps();
+    const int64_t channel = d / part.a.taps() % (in_place ? a.channels : band_channels()), tap = d % part.a.taps();
     const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
     const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
     if (in_place) return y.shift(ty) * a.input.stride[2] + x.shift(tx) * a.input.stride[3] + channel;
@@ -281,11 +321,9 @@ DirectShape direct_shape(const Call& call, const DirectTraits& traits, int worke
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
     const BandOrder as_rows =
         copies && !reads_in_place(a, traits) ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
-    const DirectShape rows = shape_in_order(parts, as_rows, bundled_groups(parts, as_rows, traits), traits, workers);
+    const DirectShape rows = in_order(parts, as_rows, traits, workers);
     if (parts.cells.exist) return rows;  // a cell's filters are found by their columns
-    constexpr BandOrder kColumns = BandOrder::pixels_as_columns;
-    const DirectShape columns =
-        shape_in_order(parts, kColumns, bundled_groups(parts, kColumns, traits), traits, workers);
+    const DirectShape columns = in_order(parts, BandOrder::pixels_as_columns, traits, workers);
     return direct_cycles(columns, traits) < direct_cycles(rows, traits) ? columns : rows;
 }
 
@@ -307,7 +345,9 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
     const int64_t sums = std::max(shape.pixel_panels(panel) * traits.rows * traits.columns(),
                                   shape.bundle * shape.a.filters * 8 * traits.width);
     scratch.part_sums = static_cast<size_t>(sums);
-    scratch.own_filters = scratch.sums + aligned_bytes(scratch.part_sums * static_cast<size_t>(shape.parts) * size);
+    scratch.panel_sums = scratch.part_sums * static_cast<size_t>(shape.parts);
+    const size_t waiting = shape.deep ? static_cast<size_t>(shape.panels_per_block) : 1;
+    scratch.own_filters = scratch.sums + aligned_bytes(scratch.panel_sums * waiting * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;
 }

@@ -49,6 +49,9 @@ enum class BandOrder {
 // every output reads its own columns, a stride after its neighbour's. A band is in place where the source itself is read:
 // channels that lie side by side, of the type that is computed in, and no padding.
 
+// A band holds all channels of its group, unless they are so many that it would be of few pixels: then it is deep, and holds
+// one block of them at a time, while the sums of all its tile's filters wait.
+
 // A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache
 // sets.
 constexpr int64_t spread_channels(int64_t compute_bytes) { return 256 / compute_bytes; }
@@ -76,7 +79,7 @@ struct DirectShape {
     bool zips;     // neighbouring parts are stored together: they are every other element of image rows
     Writing writing;
     BandOrder order;
-    bool lines, in_place;
+    bool lines, in_place, deep;
     int64_t depth;  // channels * taps: part after part, a part's taps fastest
     BandAxis y, x;
     int64_t images, image_blocks;                 // images of a band, where they are small; how many such blocks
@@ -99,7 +102,8 @@ struct DirectShape {
     int64_t pixel_panel(const DirectTraits& traits) const {
         return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
     }
-    int64_t pixel_panels(int64_t panel) const;  // of a whole band
+    int64_t pixel_panels(int64_t panel) const;                                   // of a whole band
+    int64_t band_channels() const { return deep ? channel_block : a.channels; }  // of a group, in elements
     // Where depth d of a part is found in a band, from the position of its pixel.
     int64_t band_offset(const Part& part, int64_t d, int64_t compute_bytes) const;
 };
@@ -113,6 +117,7 @@ struct DirectScratch {
     size_t offsets = 0, parts = 0, shared = 0;              // shared: packed filters, band offsets, parts
     size_t band = 0, sums = 0, own_filters = 0, total = 0;  // a worker's: header, band, sums, its own packed filters
     size_t part_sums = 0;                                   // elements of `sums` from part to part
+    size_t panel_sums = 0;                                  // and from panel to panel of filters, where those wait
     size_t bytes(int workers) const { return shared + static_cast<size_t>(workers) * total; }
 };
 

@@ -49,6 +49,16 @@ struct Direct {
         }
     }
 
+    // Where a panel's packed filters begin: [group][panel][part][channel][tap], or, as deep bands read them, from a block's
+    // first channel on, [group][block of channels][panel][part][channel][tap].
+    static int64_t filters_at(const DirectShape& shape, int64_t group, int64_t panel, int64_t channel) {
+        const int64_t row = shape.filter_panel * shape.taps, channels = shape.a.channels;
+        const int64_t before = group * shape.filter_panels * channels;
+        if (!shape.deep) return (before + panel * channels) * row;
+        const int64_t count = smaller(shape.channel_block, channels - channel);
+        return (before + channel * shape.filter_panels + panel * count) * row;
+    }
+
     struct PackTask {
         const DirectShape& shape;
         const Part* parts;
@@ -62,9 +72,14 @@ struct Direct {
                             static_cast<int32_t>(shape.band_offset(*part, d, sizeof(O)));
                 return;
             }
-            const int64_t panel = index - 1;
-            pack_filters(shape, parts, panel / shape.filter_panels, panel % shape.filter_panels, 0, shape.a.channels,
-                         filters + panel * shape.filter_panel * shape.depth);
+            const int64_t group = (index - 1) / shape.filter_panels, panel = (index - 1) % shape.filter_panels;
+            if (!shape.deep)
+                return pack_filters(shape, parts, group, panel, 0, shape.a.channels,
+                                    filters + filters_at(shape, group, panel, 0));
+            for (int64_t channel = 0; channel < shape.a.channels; channel += shape.channel_block)
+                pack_filters(shape, parts, group, panel, channel,
+                             smaller(shape.channel_block, shape.a.channels - channel),
+                             filters + filters_at(shape, group, panel, channel));
         }
     };
 
@@ -94,36 +109,50 @@ struct Direct {
             source.columns = smaller(shape.x.block, a.x.out - source.first_column);
             if (shape.in_place)
                 band = in_place(source);
-            else if (header->packed != at && shape.depth > 0)
+            else if (header->packed != at && shape.depth > 0 && !shape.deep)
                 pack_band(shape, source, packed);
             header->packed = at;
             if (shape.cells.exist) fill_zeros(source, n, group, block);
 
-            const int64_t last = smaller(shape.filter_panels, (block + 1) * shape.panels_per_block);
-            for (int64_t g = group; g < group + groups; ++g, band += a.channels)
-                for (int64_t panel = block * shape.panels_per_block; panel < last; ++panel) {
-                    const Operands operands{shape,
-                                            source,
-                                            reinterpret_cast<const Part*>(memory + scratch.parts),
-                                            n,
-                                            g,
-                                            panel,
-                                            reinterpret_cast<const O*>(memory) +
-                                                (g * shape.filter_panels + panel) * shape.filter_panel * shape.depth,
-                                            reinterpret_cast<O*>(own + scratch.own_filters),
-                                            band,
-                                            reinterpret_cast<const int32_t*>(memory + scratch.offsets),
-                                            reinterpret_cast<T*>(own + scratch.sums),
-                                            static_cast<int64_t>(scratch.part_sums)};
-                    switch (shape.order) {
-                        case BandOrder::pixels_as_rows: multiply<BandOrder::pixels_as_rows>(operands); break;
-                        case BandOrder::channels_as_rows: multiply<BandOrder::channels_as_rows>(operands); break;
-                        case BandOrder::pixels_as_columns:
-                            if (shape.bundle > 1) return multiply_bundle(operands, groups);
-                            multiply<BandOrder::pixels_as_columns>(operands);
-                    }
+            const int64_t first = block * shape.panels_per_block;
+            const int64_t last = smaller(shape.filter_panels, first + shape.panels_per_block);
+            const auto operands = [&](int64_t g, int64_t panel) {
+                return Operands{shape,
+                                source,
+                                reinterpret_cast<const Part*>(memory + scratch.parts),
+                                n,
+                                g,
+                                panel,
+                                reinterpret_cast<const O*>(memory),
+                                reinterpret_cast<O*>(own + scratch.own_filters),
+                                band,
+                                reinterpret_cast<const int32_t*>(memory + scratch.offsets),
+                                reinterpret_cast<T*>(own + scratch.sums) +
+                                    (shape.deep ? panel - first : 0) * static_cast<int64_t>(scratch.panel_sums),
+                                static_cast<int64_t>(scratch.part_sums)};
+            };
+            if (shape.deep) {
+                for (int64_t channel = 0; channel < a.channels; channel += shape.channel_block) {
+                    if (!shape.in_place) pack_band(shape, block_of(source, channel), packed);
+                    for (int64_t panel = first; panel < last; ++panel) multiply_block(operands(group, panel), channel);
                 }
+            } else if (shape.bundle > 1 && shape.order == BandOrder::pixels_as_columns) {
+                multiply_bundle(operands(group, first), groups);
+            } else {
+                for (int64_t g = group; g < group + groups; ++g, band += a.channels)
+                    for (int64_t panel = first; panel < last; ++panel)
+                        for (int64_t channel = 0; channel == 0 || channel < a.channels; channel += shape.channel_block)
+                            multiply_block(operands(g, panel), channel);
+            }
             if (shape.writing == Writing::streamed) streamed();
+        }
+
+        // The part of a band's source that a deep band holds, from a channel (an element) on.
+        BandSource<S> block_of(BandSource<S> source, int64_t channel) const {
+            const int64_t first = channel * kPair;
+            source.data += first * shape.a.input.stride[1];
+            source.channels = smaller(shape.channel_block * kPair, source.channels - first);
+            return source;
         }
 
         // The source of the band's first output's first tap.
@@ -151,7 +180,7 @@ struct Direct {
         const BandSource<S>& source;
         const Part* parts;
         int64_t image, group, panel;
-        const O* filters;  // packed, the whole depth; unless tiles pack their own
+        const O* filters;  // all that are packed; unless tiles pack their own
         O* own_filters;    // one block of channels
         const O* band;
         const int32_t* offsets;
@@ -175,24 +204,25 @@ struct Direct {
         }
     };
 
-    // One panel of filters over all panels of pixels of a band, in all parts.
-    template <BandOrder order>
-    static void multiply(const Operands& operands) {
+    // One panel of filters over all panels of pixels of a band, in all parts: a block of channels, from `begin` on.
+    static void multiply_block(const Operands& operands, int64_t begin) {
         const DirectShape& shape = operands.shape;
-        const int64_t channels = shape.a.channels;
-        for (int64_t begin = 0; begin == 0 || begin < channels; begin += shape.channel_block) {
-            const int64_t count = smaller(shape.channel_block, channels - begin);
-            const bool last = begin + count >= channels;
-            if (shape.filters_in_tile && shape.depth > 0)
-                pack_filters(shape, operands.parts, operands.group, operands.panel, begin, count, operands.own_filters);
-            for (int64_t p = 0; p < shape.parts; ++p) {
-                const Part& part = operands.parts[p];
-                const int64_t taps = part.a.taps(), at = part.first_tap * channels + begin * taps;
-                const O* filters = shape.filters_in_tile
-                                       ? operands.own_filters + part.first_tap * count * shape.filter_panel
-                                       : operands.filters + at * shape.filter_panel;
-                multiply_part<order>(operands, part, p, filters, operands.offsets + at, count * taps, begin > 0, last);
-            }
+        const int64_t channels = shape.a.channels, count = smaller(shape.channel_block, channels - begin);
+        const bool last = begin + count >= channels;
+        if (shape.filters_in_tile && shape.depth > 0)
+            pack_filters(shape, operands.parts, operands.group, operands.panel, begin, count, operands.own_filters);
+        const auto run = shape.order == BandOrder::pixels_as_rows     ? &multiply_part<BandOrder::pixels_as_rows>
+                         : shape.order == BandOrder::channels_as_rows ? &multiply_part<BandOrder::channels_as_rows>
+                                                                      : &multiply_part<BandOrder::pixels_as_columns>;
+        const O* packed = shape.filters_in_tile
+                              ? operands.own_filters
+                              : operands.filters + filters_at(shape, operands.group, operands.panel, begin);
+        const bool blocks = shape.filters_in_tile || shape.deep;  // packed by blocks of channels
+        for (int64_t p = 0; p < shape.parts; ++p) {
+            const Part& part = operands.parts[p];
+            const int64_t taps = part.a.taps(), at = part.first_tap * channels + begin * taps;
+            const O* filters = packed + (blocks ? part.first_tap * count : at) * shape.filter_panel;
+            run(operands, part, p, filters, operands.offsets + at, count * taps, begin > 0, last);
         }
     }
 
@@ -250,7 +280,7 @@ struct Direct {
             const int64_t at = part->first_tap * channels, depth = part->a.taps() * channels;
             for_each_panel<false>(operands, output, width, [&](const PixelPanel& panel) {
                 const O* band = operands.band + panel.image * shape.image_pitch + panel.at;
-                const O* filters = operands.filters + at * shape.filter_panel;
+                const O* filters = operands.filters + filters_at(shape, operands.group, 0, 0) + at * shape.filter_panel;
                 const auto kernel =
                     BandTiles<S, T, BandOrder::pixels_as_columns, MR, O>::pick(output.filters, panel.count);
                 for (int64_t g = 0; g < groups; ++g) {

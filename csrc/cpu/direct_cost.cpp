@@ -105,6 +105,7 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
                       static_cast<double>(shape.bundle);
     else
         work.packed = channels * (lines * 15 + positions * copied_each(a.input.stride[3] * shape.x.stride, traits));
+    if (shape.deep) work.packed *= static_cast<double>(shape.filter_blocks);  // each tile for itself
     work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks) / static_cast<double>(shape.bundle);
     return work;
 }
@@ -112,7 +113,13 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
 double direct_cycles(const DirectShape& shape, const DirectTraits& traits) {
     const DirectWork work = direct_work(shape, traits);
     constexpr double kTile = 60, kBand = 400;  // a call, its sums in and out; what a band costs besides
-    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed + kTile * work.tiles +
+    // Each band reads all filters, from the last level cache if the second has no room for them: a cycle for 10 bytes.
+    constexpr double kFilterByte = 0.1, kNearFilterBytes = 256 << 10;
+    const double filters =
+        static_cast<double>(shape.filter_panels * shape.filter_panel * shape.depth * traits.compute_bytes);
+    const double bands = static_cast<double>(shape.bands()) / static_cast<double>(shape.a.n);
+    const double read = filters < kNearFilterBytes ? 0 : bands * filters * kFilterByte;
+    return work.steps * static_cast<double>(shape.depth) + read + work.stores + work.packed + kTile * work.tiles +
            kBand * work.bands;
 }
 

@@ -18,11 +18,10 @@ constexpr int64_t kSharedFilterBytes = 5 << 20;  // likewise
 constexpr int64_t kMostTiles = 128;              // of a block: its sums [point][tile][panel] stay near
 constexpr int64_t kBlocksAWorker = 2;
 constexpr int64_t kLeastChannels = 16;  // read and written: below, transforms cost more than they save
-constexpr int64_t kElement = sizeof(float);
 
 // Tiles of a block whose transformed source takes so many bytes.
 int64_t tiles_in(int64_t bytes, const WinogradShape& shape, const WinogradTraits& traits) {
-    const int64_t tile = traits.points() * shape.depth_blocks * (shape.depth + 16) * kElement;
+    const int64_t tile = traits.points() * shape.depth_blocks * (shape.depth + traits.line()) * traits.bytes;
     return std::max(traits.rows, std::min(kMostTiles, bytes / tile));
 }
 
@@ -61,7 +60,7 @@ WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits,
     shape.depth_blocks = ceil_div(a.channels, kWinogradDepth);
     shape.depth = round_up(ceil_div(a.channels, shape.depth_blocks), traits.width);
     shape.panels = ceil_div(a.filters, traits.columns());
-    const int64_t all = a.groups * filter_elements(shape, traits) * kElement;
+    const int64_t all = a.groups * filter_elements(shape, traits) * traits.bytes;
     int64_t tiles = tiles_in(kOwnSourceBytes, shape, traits);
     cut_blocks(&shape, tiles);
     const int64_t wanted = workers > 1 ? kBlocksAWorker * workers : 1;
@@ -75,15 +74,16 @@ WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits,
 }
 
 WinogradScratch winograd_scratch(const WinogradShape& shape, const WinogradTraits& traits) {
-    const auto bytes = [](int64_t elements) { return aligned_bytes(static_cast<size_t>(elements * kElement)); };
-    const size_t source = bytes(shape.depth_blocks * traits.points() * shape.block_tiles() * kWinogradDistance);
+    const auto bytes = [&](int64_t elements) { return aligned_bytes(static_cast<size_t>(elements * traits.bytes)); };
+    const int64_t plane = shape.block_tiles() * winograd_distance(traits.bytes);
+    const size_t source = bytes(shape.depth_blocks * traits.points() * plane);
     WinogradScratch s;
     s.shared = 0;
     s.own = shape.shares_filters ? bytes(shape.a.groups * filter_elements(shape, traits)) : source;
     s.filters = s.source + (shape.shares_filters ? source : 0);
     s.raw = s.filters + (shape.shares_filters ? 0 : bytes(traits.points() * shape.depth * traits.columns()));
     s.sums = s.raw + bytes(9 * shape.depth * traits.columns());
-    s.strip = s.sums + bytes(traits.points() * (shape.block_tiles() * traits.columns() + 16));
+    s.strip = s.sums + bytes(traits.points() * (shape.block_tiles() * traits.columns() + traits.line()));
     // Source rows of a block of one image, or output rows of a row of tiles, [row][column][width].
     const int64_t across = shape.columns * traits.tile + 2;
     s.total = s.strip + bytes(std::max(shape.rows * traits.tile + 2, traits.tile) * across * traits.width);

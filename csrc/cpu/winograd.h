@@ -13,16 +13,18 @@ struct WinogradTraits {
     int64_t rows;   // MR of the micro-kernel: tiles
     int64_t width;  // lanes of a vector; panels of filters are two wide
     int64_t tile;   // M: outputs of a tile along an axis
+    int64_t bytes;  // of an element that is computed with
     int64_t columns() const { return 2 * width; }
+    int64_t line() const { return 64 / bytes; }         // elements of a cache line
     int64_t side() const { return tile + 2; }           // N: what a tile reads along an axis
     int64_t points() const { return side() * side(); }  // products a tile, channel and filter
 };
 
 // Channels summed in registers at most: with 512 in one sum F(4x4) errs twice as much as with four sums of 128. And the
-// distance of transformed tiles: an odd number of cache lines, so that the tiles of a micro-kernel call do not share
-// cache sets.
+// distance of transformed tiles, in elements: an odd number of cache lines, so that the tiles of a micro-kernel call do
+// not share cache sets.
 constexpr int64_t kWinogradDepth = 128;
-constexpr int64_t kWinogradDistance = kWinogradDepth + 16;
+constexpr int64_t winograd_distance(int64_t bytes) { return kWinogradDepth + 64 / bytes; }
 
 // The tiles of n images, cut into blocks: some rows and columns of tiles of some images.
 struct WinogradCut {
@@ -42,7 +44,7 @@ WinogradCut winograd_cut(int64_t n, int64_t rows, int64_t columns, int64_t tile)
 void cut_blocks(WinogradCut* cut, int64_t tiles);
 
 // How a Correlation is cut. The transformed source of a block is
-// [depth block][point][tile][kWinogradDistance]. What is large is made once and shared, what is small is each worker's own:
+// [depth block][point][tile][winograd_distance]. What is large is made once and shared, what is small is each worker's own:
 //
 //   shared filters   all transformed filters first; then a tile of work is a block: it transforms its source into its
 //                    own memory and runs every panel of filters over it. Many blocks, few filters.
@@ -80,11 +82,13 @@ std::string winograd_refusal(const Call& call);
 double winograd_cost(const Call& call, const WinogradTraits& traits);
 size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& traits);
 
-extern const Algorithm f32_winograd2x2_portable, f32_winograd4x4_portable, bf16_winograd4x4_portable,
-    f16_winograd4x4_portable;
+extern const Algorithm f32_winograd2x2_portable, f32_winograd4x4_portable, f64_winograd2x2_portable,
+    f64_winograd4x4_portable, bf16_winograd4x4_portable, f16_winograd4x4_portable;
 #if defined(__x86_64__)
-extern const Algorithm f32_winograd2x2_avx2, f32_winograd4x4_avx2, bf16_winograd4x4_avx2, f16_winograd4x4_avx2;
-extern const Algorithm f32_winograd2x2_avx512, f32_winograd4x4_avx512, bf16_winograd4x4_avx512, f16_winograd4x4_avx512;
+extern const Algorithm f32_winograd2x2_avx2, f32_winograd4x4_avx2, f64_winograd2x2_avx2, f64_winograd4x4_avx2,
+    bf16_winograd4x4_avx2, f16_winograd4x4_avx2;
+extern const Algorithm f32_winograd2x2_avx512, f32_winograd4x4_avx512, f64_winograd2x2_avx512, f64_winograd4x4_avx512,
+    bf16_winograd4x4_avx512, f16_winograd4x4_avx512;
 #endif
 
 }  // namespace pyconv

@@ -4,11 +4,11 @@
 //     out[n, f, tile] = A' (sum over c of (G g[f][c] G') * (B' d[n, c, tile] B)) A + bias[f]
 //
 // with d the N x N source pixels of a tile of M x M outputs, g a 3x3 filter, * the product point by point, and A, B, G the
-// maps of winograd_transform.inl. S is the stored type; all arithmetic is float's. The sum over channels is, for each of
+// maps of winograd_transform.inl. S is the stored type, T that of all arithmetic. The sum over channels is, for each of
 // the N * N points, a product of matrices [tile][channel] and [channel][filter]: gemm_tile.inl's micro-kernel with tiles as
 // rows and filters as columns.
 //
-//     source    [depth block][point][tile][kWinogradDistance]; vectors along channels, from any layout (turn.inl)
+//     source    [depth block][point][tile][kDistance]; vectors along channels, from any layout (turn.inl)
 //     filters   [panel][depth block][point][channel][NR]; vectors along filters
 //     sums      [point][tile][NR], plus a cache line a point
 //
@@ -16,18 +16,18 @@
 // fused multiply-add, then the blocks in order; a function of C alone. These are not the definition's sums: a value that is
 // not finite spreads over its tile.
 
-template <class S, int M, int MR, Isa isa>
+template <class S, class T, int M, int MR, Isa isa>
 struct WinogradKernels {
-    using T = float;
     using V = Vec<T>;
     using Map = Winograd<M>;
     static constexpr int W = V::width, NR = 2 * W, N = M + 2, P = N * N;
-    using Products = Tiles<T, MR, 2, ALayout::kRowMajor, kWinogradDistance>;
+    static constexpr int64_t kDistance = winograd_distance(sizeof(T));
+    using Products = Tiles<T, MR, 2, ALayout::kRowMajor, kDistance>;
 
-    static constexpr WinogradTraits traits() { return {isa, MR, W, M}; }
+    static constexpr WinogradTraits traits() { return {isa, MR, W, M, sizeof(T)}; }
 
-    static int64_t plane(const WinogradShape& shape) { return shape.block_tiles() * kWinogradDistance; }  // of a point
-    static int64_t sums_plane(const WinogradShape& shape) { return shape.block_tiles() * NR + 16; }
+    static int64_t plane(const WinogradShape& shape) { return shape.block_tiles() * kDistance; }  // of a point
+    static int64_t sums_plane(const WinogradShape& shape) { return shape.block_tiles() * NR + traits().line(); }
     static int64_t panel_elements(const WinogradShape& shape) { return P * shape.depth * NR; }
 
     // One depth block of one image of a block, from its tile `tile` on.
@@ -36,7 +36,7 @@ struct WinogradKernels {
         const Correlation& a = shape.a;
         const int64_t first = depth_block * shape.depth, limit = smaller(a.channels, first + shape.depth);
         const int64_t columns = block.columns * M + 2, tile = image * block.rows * block.columns;
-        T* to = source + depth_block * P * plane(shape) + tile * kWinogradDistance;
+        T* to = source + depth_block * P * plane(shape) + tile * kDistance;
         for (int64_t c = first; c < limit; c += W, to += W) {
             const S* from =
                 static_cast<const S*>(a.input.data) + a.input.offset(block.n + image, group * a.channels + c, 0, 0);
@@ -44,7 +44,7 @@ struct WinogradKernels {
                        smaller(W, limit - c), strip);
             T* at = to;
             for (int64_t ty = 0; ty < block.rows; ++ty)
-                for (int64_t tx = 0; tx < block.columns; ++tx, at += kWinogradDistance) {
+                for (int64_t tx = 0; tx < block.columns; ++tx, at += kDistance) {
                     const T* corner = strip + (ty * columns + tx) * M * W;
                     winograd_map<typename Map::Input, V>(
                         [&](int y, int x) { return V::load(corner + (y * columns + x) * W); },
@@ -81,7 +81,7 @@ struct WinogradKernels {
         for (int point = 0; point < P; ++point, source += plane(shape), filters += shape.depth * NR)
             for (int64_t p = 0; p < panels; ++p) {
                 const int64_t begin = p * tiles / panels, end = (p + 1) * tiles / panels;
-                Products::pick(end - begin, count)(depth, source + begin * kWinogradDistance, filters,
+                Products::pick(end - begin, count)(depth, source + begin * kDistance, filters,
                                                    sums + point * sums_plane(shape) + begin * NR, depth_block > 0);
             }
     }

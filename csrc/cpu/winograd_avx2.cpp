@@ -26,21 +26,23 @@ namespace pyconv {
 
 namespace {
 
-template <class S, int M>
-using Row = avx2::WinogradRow<avx2::WinogradKernels<S, M, 6, Isa::avx2>>;
+template <class S, class T, int M>
+using Row = avx2::WinogradRow<avx2::WinogradKernels<S, T, M, 6, Isa::avx2>>;
 
 }  // namespace
 
-#define PYCONV_ROW(name, dtype, S, M, exact) \
+#define PYCONV_ROW(name, dtype, S, T, M, exact) \
     const Algorithm name { \
-        #name, DType::dtype, Isa::avx2, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, \
-            exact, kCorrelationsOnly \
+        #name, DType::dtype, Isa::avx2, winograd_refusal, Row<S, T, M>::cost, Row<S, T, M>::workspace, \
+            Row<S, T, M>::run, exact, kCorrelationsOnly \
     }
 
-PYCONV_ROW(f32_winograd2x2_avx2, f32, float, 2, true);
-PYCONV_ROW(f32_winograd4x4_avx2, f32, float, 4, false);
-PYCONV_ROW(bf16_winograd4x4_avx2, bf16, bf16, 4, false);
-PYCONV_ROW(f16_winograd4x4_avx2, f16, f16, 4, false);
+PYCONV_ROW(f32_winograd2x2_avx2, f32, float, float, 2, true);
+PYCONV_ROW(f32_winograd4x4_avx2, f32, float, float, 4, false);
+PYCONV_ROW(f64_winograd2x2_avx2, f64, double, double, 2, true);
+PYCONV_ROW(f64_winograd4x4_avx2, f64, double, double, 4, false);
+PYCONV_ROW(bf16_winograd4x4_avx2, bf16, bf16, float, 4, false);
+PYCONV_ROW(f16_winograd4x4_avx2, f16, f16, float, 4, false);
 
 }  // namespace pyconv
 

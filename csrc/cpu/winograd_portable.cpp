@@ -22,20 +22,22 @@ namespace pyconv {
 
 namespace {
 
-template <class S, int M>
-using Row = portable::WinogradRow<portable::WinogradKernels<S, M, 4, Isa::portable>>;
+template <class S, class T, int M>
+using Row = portable::WinogradRow<portable::WinogradKernels<S, T, M, 4, Isa::portable>>;
 
 }  // namespace
 
-#define PYCONV_ROW(name, dtype, S, M, exact) \
+#define PYCONV_ROW(name, dtype, S, T, M, exact) \
     const Algorithm name { \
-        #name, DType::dtype, Isa::portable, winograd_refusal, Row<S, M>::cost, Row<S, M>::workspace, Row<S, M>::run, \
-            exact, kCorrelationsOnly \
+        #name, DType::dtype, Isa::portable, winograd_refusal, Row<S, T, M>::cost, Row<S, T, M>::workspace, \
+            Row<S, T, M>::run, exact, kCorrelationsOnly \
     }
 
-PYCONV_ROW(f32_winograd2x2_portable, f32, float, 2, true);
-PYCONV_ROW(f32_winograd4x4_portable, f32, float, 4, false);
-PYCONV_ROW(bf16_winograd4x4_portable, bf16, bf16, 4, false);
-PYCONV_ROW(f16_winograd4x4_portable, f16, f16, 4, false);
+PYCONV_ROW(f32_winograd2x2_portable, f32, float, float, 2, true);
+PYCONV_ROW(f32_winograd4x4_portable, f32, float, float, 4, false);
+PYCONV_ROW(f64_winograd2x2_portable, f64, double, double, 2, true);
+PYCONV_ROW(f64_winograd4x4_portable, f64, double, double, 4, false);
+PYCONV_ROW(bf16_winograd4x4_portable, bf16, bf16, float, 4, false);
+PYCONV_ROW(f16_winograd4x4_portable, f16, f16, float, 4, false);
 
 }  // namespace pyconv

@@ -10,7 +10,6 @@ namespace pyconv {
 
 namespace {
 
-constexpr int64_t kElement = sizeof(float);
 constexpr int64_t kTaps = 9;
 constexpr int64_t kLeastChannels = 16;         // and filters: below, transforms cost more than they save
 constexpr int64_t kLeastPixels = 48;           // of all images: of short sums the maps' roundings are the larger part
@@ -34,7 +33,7 @@ void cut_weights(WinogradWeightShape* shape, int64_t filters, int64_t panels) {
 
 // Bytes of one tile's transformed operands.
 int64_t tile_bytes(const WinogradWeightShape& shape, const WinogradTraits& traits) {
-    return traits.points() * (shape.panels * traits.columns() + shape.filter_distance) * kElement;
+    return traits.points() * (shape.panels * traits.columns() + shape.filter_distance) * traits.bytes;
 }
 
 void cut_chunks(WinogradWeightShape* shape, int64_t count) {
@@ -50,13 +49,13 @@ WinogradWeightShape winograd_weight_shape(const WeightGradient& a, const Winogra
     shape.a = a;
     shape.panels = ceil_div(a.channels, traits.columns());
     // An odd number of cache lines, or the tiles of a panel share cache sets.
-    const int64_t line = 64 / kElement;
+    const int64_t line = traits.line();
     shape.filter_distance = (round_up(a.filters, line) / line | 1) * line;
     shape.units = winograd_cut(a.n, a.y.out, a.x.out, traits.tile);
     cut_weights(&shape, kBlock, kBlock / traits.columns());
 
     const int64_t tiles = shape.units.tiles();
-    const int64_t sums = traits.points() * shape.panels * traits.columns() * a.filters * kElement;
+    const int64_t sums = traits.points() * shape.panels * traits.columns() * a.filters * traits.bytes;
     const int64_t weights = a.groups * sums / traits.points() * kTaps;
     const int64_t most = std::min(kChunks / a.groups, kPartialBytes / weights);
     const int64_t chunks = std::max<int64_t>(1, std::min(most, tiles / kChunkTiles));
@@ -76,11 +75,10 @@ WinogradWeightShape winograd_weight_shape(const WeightGradient& a, const Winogra
 }
 
 WinogradWeightSizes::WinogradWeightSizes(const WinogradWeightShape& shape, const WinogradTraits& traits) {
-    constexpr int64_t kLine = 16;
     const int64_t tiles = shape.units.block_tiles(), columns = traits.columns();
-    source_plane = shape.panels * tiles * columns + kLine;
-    gradient_plane = tiles * shape.filter_distance + kLine;
-    sums_plane = shape.panel_block * shape.filter_block * columns + kLine;
+    source_plane = shape.panels * tiles * columns + traits.line();
+    gradient_plane = tiles * shape.filter_distance + traits.line();
+    sums_plane = shape.panel_block * shape.filter_block * columns + traits.line();
     source = traits.points() * source_plane, gradient = traits.points() * gradient_plane;
     sums = traits.points() * sums_plane;
     weights = shape.a.filters * shape.panels * columns * kTaps;
@@ -89,7 +87,7 @@ WinogradWeightSizes::WinogradWeightSizes(const WinogradWeightShape& shape, const
 
 WinogradWeightScratch winograd_weight_scratch(const WinogradWeightShape& shape, const WinogradTraits& traits) {
     const WinogradWeightSizes sizes(shape, traits);
-    const auto bytes = [](int64_t elements) { return aligned_bytes(static_cast<size_t>(elements * kElement)); };
+    const auto bytes = [&](int64_t elements) { return aligned_bytes(static_cast<size_t>(elements * traits.bytes)); };
     const int64_t partials = shape.chunks == 1 ? 0 : shape.own_chunks ? shape.a.groups * shape.chunks : 1;
     WinogradWeightScratch s;
     s.source = bytes(partials * sizes.weights);

@@ -59,11 +59,13 @@ std::string winograd_weight_refusal(const Call& call);
 double winograd_weight_cost(const Call& call, const WinogradTraits& traits);
 size_t winograd_weight_workspace(const Call& call, int workers, const WinogradTraits& traits);
 
-extern const Algorithm f32_winograd4x4_weight_portable, bf16_winograd4x4_weight_portable,
-    f16_winograd4x4_weight_portable;
+extern const Algorithm f32_winograd4x4_weight_portable, f64_winograd4x4_weight_portable,
+    bf16_winograd4x4_weight_portable, f16_winograd4x4_weight_portable;
 #if defined(__x86_64__)
-extern const Algorithm f32_winograd4x4_weight_avx2, bf16_winograd4x4_weight_avx2, f16_winograd4x4_weight_avx2;
-extern const Algorithm f32_winograd4x4_weight_avx512, bf16_winograd4x4_weight_avx512, f16_winograd4x4_weight_avx512;
+extern const Algorithm f32_winograd4x4_weight_avx2, f64_winograd4x4_weight_avx2, bf16_winograd4x4_weight_avx2,
+    f16_winograd4x4_weight_avx2;
+extern const Algorithm f32_winograd4x4_weight_avx512, f64_winograd4x4_weight_avx512, bf16_winograd4x4_weight_avx512,
+    f16_winograd4x4_weight_avx512;
 #endif
 
 }  // namespace pyconv

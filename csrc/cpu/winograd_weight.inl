@@ -5,7 +5,7 @@
 //
 // with dy the M x M pixels of grad_output of a tile, d the N x N source pixels that they meet, * the product point by point,
 // and A, B, G the maps of winograd_transform.inl. The sum over tiles is, for each of the N * N points, a product of
-// matrices [filter][tile] and [tile][channel]. S is the stored type; all arithmetic is float's.
+// matrices [filter][tile] and [tile][channel]. S is the stored type, T that of all arithmetic.
 //
 //     source    of a unit, [point][panel of channels][tile][NR]; vectors along channels
 //     gradient  of a unit, [point][tile][filter_distance]; vectors along filters
@@ -66,16 +66,15 @@ struct ColumnTiles {
     static Function pick(int64_t rows, int64_t columns) { return kTable.at[rows - 1][(columns - 1) / Vec<T>::width]; }
 };
 
-template <class S, int M, int MR, Isa isa>
+template <class S, class T, int M, int MR, Isa isa>
 struct WinogradWeightKernels {
-    using T = float;
     using V = Vec<T>;
     using Map = Winograd<M>;
     using Shape = WinogradWeightShape;
     using Sizes = WinogradWeightSizes;
     static constexpr int W = V::width, NR = 2 * W, N = M + 2, P = N * N, kTaps = 9;
 
-    static constexpr WinogradTraits traits() { return {isa, MR, W, M}; }
+    static constexpr WinogradTraits traits() { return {isa, MR, W, M, sizeof(T)}; }
 
     // A block of a group's weights.
     struct Weights {

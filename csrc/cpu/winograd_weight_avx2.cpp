@@ -24,20 +24,21 @@ namespace pyconv {
 
 namespace {
 
-template <class S>
-using Row = avx2::WinogradWeightRow<avx2::WinogradWeightKernels<S, 4, 6, Isa::avx2>>;
+template <class S, class T>
+using Row = avx2::WinogradWeightRow<avx2::WinogradWeightKernels<S, T, 4, 6, Isa::avx2>>;
 
 }  // namespace
 
-#define PYCONV_ROW(name, dtype, S) \
+#define PYCONV_ROW(name, dtype, S, T) \
     const Algorithm name { \
-        #name, DType::dtype, Isa::avx2, winograd_weight_refusal, Row<S>::cost, Row<S>::workspace, Row<S>::run, false, \
-            kGradWeightOnly \
+        #name, DType::dtype, Isa::avx2, winograd_weight_refusal, Row<S, T>::cost, Row<S, T>::workspace, \
+            Row<S, T>::run, false, kGradWeightOnly \
     }
 
-PYCONV_ROW(f32_winograd4x4_weight_avx2, f32, float);
-PYCONV_ROW(bf16_winograd4x4_weight_avx2, bf16, bf16);
-PYCONV_ROW(f16_winograd4x4_weight_avx2, f16, f16);
+PYCONV_ROW(f32_winograd4x4_weight_avx2, f32, float, float);
+PYCONV_ROW(f64_winograd4x4_weight_avx2, f64, double, double);
+PYCONV_ROW(bf16_winograd4x4_weight_avx2, bf16, bf16, float);
+PYCONV_ROW(f16_winograd4x4_weight_avx2, f16, f16, float);
 
 }  // namespace pyconv
 

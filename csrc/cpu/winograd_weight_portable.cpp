@@ -20,19 +20,20 @@ namespace pyconv {
 
 namespace {
 
-template <class S>
-using Row = portable::WinogradWeightRow<portable::WinogradWeightKernels<S, 4, 4, Isa::portable>>;
+template <class S, class T>
+using Row = portable::WinogradWeightRow<portable::WinogradWeightKernels<S, T, 4, 4, Isa::portable>>;
 
 }  // namespace
 
-#define PYCONV_ROW(name, dtype, S) \
+#define PYCONV_ROW(name, dtype, S, T) \
     const Algorithm name { \
-        #name, DType::dtype, Isa::portable, winograd_weight_refusal, Row<S>::cost, Row<S>::workspace, Row<S>::run, \
-            false, kGradWeightOnly \
+        #name, DType::dtype, Isa::portable, winograd_weight_refusal, Row<S, T>::cost, Row<S, T>::workspace, \
+            Row<S, T>::run, false, kGradWeightOnly \
     }
 
-PYCONV_ROW(f32_winograd4x4_weight_portable, f32, float);
-PYCONV_ROW(bf16_winograd4x4_weight_portable, bf16, bf16);
-PYCONV_ROW(f16_winograd4x4_weight_portable, f16, f16);
+PYCONV_ROW(f32_winograd4x4_weight_portable, f32, float, float);
+PYCONV_ROW(f64_winograd4x4_weight_portable, f64, double, double);
+PYCONV_ROW(bf16_winograd4x4_weight_portable, bf16, bf16, float);
+PYCONV_ROW(f16_winograd4x4_weight_portable, f16, f16, float);
 
 }  // namespace pyconv
