@@ -182,8 +182,8 @@ void share_out(DirectShape* shape, int64_t panel, int workers) {
     }
 }
 
-// The same of deep bands, whose tiles have no more filters than sums that may wait: as many tiles for each worker, by fewer
-// filters each.
+// The same of deep bands, whose tiles have no more filters than sums that may wait: a tile for each worker, and as many for
+// each, by fewer filters.
 void share_out_deep(DirectShape* shape, const DirectTraits& traits, int workers) {
     const int64_t pixels = shape->images * shape->y.block * shape->x.block * shape->parts;
     const int64_t panel_bytes = pixels * shape->filter_panel * traits.compute_bytes;
@@ -192,8 +192,12 @@ void share_out_deep(DirectShape* shape, const DirectTraits& traits, int workers)
         shape->filter_blocks = ceil_div(shape->filter_panels, shape->panels_per_block);
     };
     cut(std::min(shape->filter_panels, ceil_div(shape->filter_panels * panel_bytes, kDeepSumsBytes)));
+    for (int64_t blocks = shape->filter_blocks; shape->tiles() < workers && blocks < shape->filter_panels;)
+        cut(++blocks);
     const auto uneven = [&] { return shape->tiles() % workers != 0 && shape->tiles() < kTilesHardlyUneven * workers; };
-    for (int64_t blocks = shape->filter_blocks + 1; blocks <= shape->filter_panels && uneven(); ++blocks) cut(blocks);
+    const int64_t before = shape->filter_blocks, most = std::min(shape->filter_panels, before + workers - 1);
+    for (int64_t blocks = before + 1; blocks <= most && uneven(); ++blocks) cut(blocks);
+    if (uneven()) cut(before);
 }
 
 int64_t channels_of_a_block(const DirectShape& shape, const DirectTraits& traits) {
@@ -285,13 +289,14 @@ int64_t bundled_groups(const DirectShape& shape, BandOrder order, const DirectTr
     return std::min(a.groups, ceil_div(4 * traits.width, std::min(a.channels, a.filters)));
 }
 
-// With deep bands where they are worth it.
-DirectShape in_order(const DirectShape& parts, BandOrder order, const DirectTraits& traits, int workers) {
-    const int64_t bundle = bundled_groups(parts, order, traits);
-    const DirectShape shape = shape_in_order(parts, order, false, bundle, traits, workers);
-    if (bundle > 1 || shape.lines || shape.in_place || shape.a.channels <= shape.channel_block) return shape;
-    const DirectShape deep = shape_in_order(parts, order, true, bundle, traits, workers);
-    return direct_cycles(deep, traits) < kDeepFavour * direct_cycles(shape, traits) ? deep : shape;
+// With deep bands where what they save of reading filters is worth it, and they leave no worker idle.
+DirectShape deepened(const DirectShape& shape, const DirectShape& parts, const DirectTraits& traits, int workers) {
+    const bool whole = shape.a.channels <= shape.channel_block;
+    if (whole || shape.bundle > 1 || shape.lines || shape.in_place) return shape;
+    const DirectShape deep = shape_in_order(parts, shape.order, true, 1, traits, workers);
+    if (deep.tiles() < workers && deep.tiles() < shape.tiles()) return shape;
+    const auto cycles = [&](const DirectShape& s) { return direct_cycles(s, traits) + direct_work(s, traits).read; };
+    return cycles(deep) < kDeepFavour * cycles(shape) ? deep : shape;
 }
 
 }  // namespace
@@ -302,7 +307,7 @@ int64_t DirectShape::pixel_panels(int64_t panel) const {
 }
 
 int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_bytes) const {
-    const int64_t channel = d / part.a.taps() % (in_place ? a.channels : band_channels()), tap = d % part.a.taps();
+    const int64_t channel = d / part.a.taps() % band_channels(), tap = d % part.a.taps();
     const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
     const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
     if (in_place) return y.shift(ty) * a.input.stride[2] + x.shift(tx) * a.input.stride[3] + channel;
@@ -321,10 +326,15 @@ DirectShape direct_shape(const Call& call, const DirectTraits& traits, int worke
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
     const BandOrder as_rows =
         copies && !reads_in_place(a, traits) ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
-    const DirectShape rows = in_order(parts, as_rows, traits, workers);
-    if (parts.cells.exist) return rows;  // a cell's filters are found by their columns
-    const DirectShape columns = in_order(parts, BandOrder::pixels_as_columns, traits, workers);
-    return direct_cycles(columns, traits) < direct_cycles(rows, traits) ? columns : rows;
+    const auto in_order = [&](BandOrder order) {
+        return shape_in_order(parts, order, false, bundled_groups(parts, order, traits), traits, workers);
+    };
+    const DirectShape rows = in_order(as_rows);
+    if (parts.cells.exist)
+        return deepened(rows, parts, traits, workers);  // a cell's filters are found by their columns
+    const DirectShape columns = in_order(BandOrder::pixels_as_columns);
+    const bool as_columns = direct_cycles(columns, traits) < direct_cycles(rows, traits);
+    return deepened(as_columns ? columns : rows, parts, traits, workers);
 }
 
 void direct_parts(const DirectShape& shape, Part* parts) {

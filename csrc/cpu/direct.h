@@ -127,6 +127,7 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
 struct DirectWork {
     double steps = 0;  // for each depth
     double stores = 0, packed = 0, tiles = 0, bands = 0;
+    double read = 0;  // of filters, by all bands
 };
 
 DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits);

@@ -133,7 +133,7 @@ struct Direct {
             };
             if (shape.deep) {
                 for (int64_t channel = 0; channel < a.channels; channel += shape.channel_block) {
-                    if (!shape.in_place) pack_band(shape, block_of(source, channel), packed);
+                    pack_band(shape, block_of(source, channel), packed);
                     for (int64_t panel = first; panel < last; ++panel) multiply_block(operands(group, panel), channel);
                 }
             } else if (shape.bundle > 1 && shape.order == BandOrder::pixels_as_columns) {

@@ -107,19 +107,19 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         work.packed = channels * (lines * 15 + positions * copied_each(a.input.stride[3] * shape.x.stride, traits));
     if (shape.deep) work.packed *= static_cast<double>(shape.filter_blocks);  // each tile for itself
     work.bands = static_cast<double>(shape.y.blocks * shape.x.blocks) / static_cast<double>(shape.bundle);
+    // Each band reads all filters, from the last level cache if the second has no room for them: a cycle for 10 bytes.
+    constexpr double kFilterByte = 0.1, kNearFilterBytes = 256 << 10;
+    const double bytes =
+        static_cast<double>(shape.filter_panels * shape.filter_panel * shape.depth * traits.compute_bytes);
+    if (bytes >= kNearFilterBytes)
+        work.read = static_cast<double>(shape.bands()) / static_cast<double>(a.n) * bytes * kFilterByte;
     return work;
 }
 
 double direct_cycles(const DirectShape& shape, const DirectTraits& traits) {
     const DirectWork work = direct_work(shape, traits);
     constexpr double kTile = 60, kBand = 400;  // a call, its sums in and out; what a band costs besides
-    // Each band reads all filters, from the last level cache if the second has no room for them: a cycle for 10 bytes.
-    constexpr double kFilterByte = 0.1, kNearFilterBytes = 256 << 10;
-    const double filters =
-        static_cast<double>(shape.filter_panels * shape.filter_panel * shape.depth * traits.compute_bytes);
-    const double bands = static_cast<double>(shape.bands()) / static_cast<double>(shape.a.n);
-    const double read = filters < kNearFilterBytes ? 0 : bands * filters * kFilterByte;
-    return work.steps * static_cast<double>(shape.depth) + read + work.stores + work.packed + kTile * work.tiles +
+    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed + kTile * work.tiles +
            kBand * work.bands;
 }
 
