@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/status.h"
+#include "cuda/limits.h"
 
 #if defined(PYCONV_SIMT)
 #include "simt/simt.h"
@@ -85,6 +86,14 @@ Status launch(void (*kernel)(Params...), const Grid& grid, cudaStream_t stream,
     (void)stream;
     ::simt::run_grid(blocks, dim3(grid.threads), grid.shared_bytes, [&] { kernel(arguments...); });
 #else
+    if (grid.shared_bytes > kSharedBytes) {
+        const cudaError_t refused = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                         static_cast<int>(grid.shared_bytes));
+        if (refused != cudaSuccess) {
+            (void)cudaGetLastError();
+            return Status::failed(std::string("CUDA kernel's shared memory: ") + cudaGetErrorString(refused));
+        }
+    }
     kernel<<<blocks, grid.threads, grid.shared_bytes, stream>>>(arguments...);
 #endif
     const cudaError_t error = cudaGetLastError();

@@ -39,7 +39,7 @@ SIMT_KERNELS := $(KERNELS:$(ROOT)/csrc/cuda/%.cu=$(BUILD)/simt/%.cu.o) \
                 $(patsubst $(ROOT)/csrc/cuda/%.cpp,$(BUILD)/simt/%.o,$(wildcard $(ROOT)/csrc/cuda/*.cpp))
 # Only what the kernels and their tests use, so that `make simt` need not compile the CPU's algorithms.
 SIMT_HOST := $(filter $(addprefix $(BUILD)/,core/% layout/% reference/% plan/%_cuda.o support.o),$(OBJECTS))
-SIMT_SHIM := $(BUILD)/simt/shim/simt.o $(BUILD)/simt/shim/fiber.o
+SIMT_SHIM := $(BUILD)/simt/shim/simt.o $(BUILD)/simt/shim/warp.o $(BUILD)/simt/shim/warpgroup.o $(BUILD)/simt/shim/fiber.o
 TESTS := $(filter-out test_simt,$(TESTS)) test_simt test_cuda_kernels
 
 $(BUILD)/test_simt: $(BUILD)/simt/shim/test_simt.o $(SIMT_SHIM)

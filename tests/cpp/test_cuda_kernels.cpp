@@ -78,6 +78,13 @@ const Algorithm& reference_of(DType dtype) {
     }
 }
 
+// What every row may ask of a device.
+Call on_device(Call call) {
+    call.compute_capability = 90;
+    call.tf32 = true;
+    return call;
+}
+
 // The reference's result for the values that `ours` holds.
 std::vector<double> expected(const Case& ours) {
     Case dense(ours.problem, ours.pass, Layout::nchw, Layout::nchw, Layout::nchw, bool(ours.bias), 0);
@@ -122,7 +129,7 @@ struct Test {
     // Whether it ran.
     bool run() const {
         Case a = make_case(problem, pass, layouts, seed);
-        if (!row.refusal(a.call()).empty()) return false;
+        if (!row.refusal(on_device(a.call())).empty()) return false;
         a.fill(true, seed);
         check_exact(&a);
         if (seed % 4 == 0) {
@@ -136,7 +143,7 @@ struct Test {
         const std::vector<double> input = a->input.read(), weight = a->weight.read(), output = a->output.read();
         const std::vector<double> right = expected(*a);
         turn_the_shim(seed);
-        const Status status = run_guarded(row, a->call());
+        const Status status = run_guarded(row, on_device(a->call()));
         const std::vector<double> got = a->result().read();
         CHECK(status.ok(), text(), ": ", status.message);
         CHECK(row.cost(a->call()) > 0, text(), ": cost ", row.cost(a->call()));
@@ -152,15 +159,15 @@ struct Test {
 
     // Values that round: the same bits from other threads' orders and other grids, and for the last image alone.
     void check_bits(Case* a) const {
-        CHECK(run_guarded(row, a->call()).ok(), text());
+        CHECK(run_guarded(row, on_device(a->call())).ok(), text());
         const std::vector<double> once = a->result().read();
         a->result().fill({});
         turn_the_shim(seed + 4 - seed % 5);
-        CHECK(run_guarded(row, a->call()).ok(), text());
+        CHECK(run_guarded(row, on_device(a->call())).ok(), text());
         CHECK(same_bits(a->result().read().data(), once.data(), once.size()), text(), ": order or grid changes bits");
         if (problem.n == 1 || pass == Pass::grad_weight) return;
         a->result().fill({});
-        Call call = a->call();
+        Call call = on_device(a->call());
         for (View* view : {&call.tensors.input, &call.tensors.output})
             view->data = static_cast<char*>(view->data) + (problem.n - 1) * view->stride[0] * size_of(problem.dtype);
         call.problem.n = 1;
@@ -227,6 +234,10 @@ void test_refusals() {
     expect_refusal(f32_plane_cuda, "c1_k1_i5_f3_p1_reflect", Pass::grad_input, "reflect");
     expect_refusal(f32_plane_cuda, "c1_k1_i300_f101", Pass::forward, "shared memory");
     expect_refusal(f32_gemm_64x64_cuda, "c1_k1_i2000000000x1_f1", Pass::forward, "height 2000000000");
+    expect_refusal(f32_mma_tf32_cuda, "c8_k8_i5_f3", Pass::forward, "fp32_precision does not allow");
+    expect_refusal(f32_mma_3xtf32_cuda, "c8_k8_i5_f3_p1_reflect", Pass::grad_input, "reflect");
+    expect_refusal(f64_mma_cuda, "c64_k8_i40000_f1", Pass::forward, "more than 2^30");
+    expect_refusal(bf16_wgmma_cuda, "c8_k64_i5_f3", Pass::forward, "compute capability 9.0");
     expect_refusal(f32_gemm_64x64_cuda, "c1000000_k1_i100_f100", Pass::forward, "1000000 * 100 * 100");
 }
 

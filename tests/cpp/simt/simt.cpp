@@ -2,11 +2,15 @@
 #include "simt/simt.h"
 
 #include <algorithm>
+#include <cstring>
+#include <deque>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
 #include "simt/fiber.h"
+#include "simt/warp.h"
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -16,11 +20,28 @@ namespace {
 constexpr unsigned kMaxBlockThreads = 1024;
 constexpr std::size_t kMaxStaticShared = 48 * 1024;
 constexpr std::size_t kMaxShared = 227 * 1024;
+constexpr unsigned kWarp = 32, kGroup = 128;
+constexpr std::size_t kCopyBytes = 16, kSharedAlignment = 1024;
+
+struct Copy {
+    void* to;
+    const void* from;
+    bool exists;
+};
 
 struct Thread {
     Fiber fiber;
-    const char* file = nullptr;  // the barrier it waits at
+    const char* file = nullptr;  // the barrier or collective it waits at
     int line = 0;
+    Collective collective = nullptr;  // null at a barrier
+    unsigned width = 0;               // lanes that do it together
+    void* arguments = nullptr;
+    std::vector<Copy> copies;              // not committed
+    std::deque<std::vector<Copy>> groups;  // committed, the oldest first
+};
+
+struct FreeAligned {
+    void operator()(char* memory) const { ::operator delete[](memory, std::align_val_t{kSharedAlignment}); }
 };
 
 struct State {
@@ -30,7 +51,7 @@ struct State {
     const std::function<void()>* body = nullptr;
     std::vector<std::pair<void*, std::size_t>> shared;  // what this block has declared so far
     std::size_t dynamic_bytes = 0;
-    std::unique_ptr<char[]> dynamic_memory;
+    std::unique_ptr<char[], FreeAligned> dynamic_memory;
     Order order = Order::kForward;
     std::int64_t max_blocks = 0x7fffffff;
     std::uint64_t random = 0x9e3779b97f4a7c15u;
@@ -61,28 +82,63 @@ void set_turns(unsigned count) {
     }
 }
 
+void go_on(unsigned index) {
+    Thread& thread = *state.threads[index];
+    threadIdx = dim3(index % blockDim.x, index / blockDim.x % blockDim.y, index / (blockDim.x * blockDim.y));
+    state.current = &thread;
+    thread.file = nullptr;
+    thread.line = 0;
+    thread.collective = nullptr;
+    thread.fiber.resume();
+    state.current = nullptr;
+}
+
+// Does the collective that all its lanes wait at; false if some have not come to it.
+bool meet(unsigned index, unsigned count) {
+    void* lanes[kGroup];
+    const unsigned width = state.threads[index]->width, start = index / width * width;
+    const Thread& first = *state.threads[start];
+    if (start + width > count) return false;
+    for (unsigned lane = 0; lane < width; ++lane) {
+        const Thread& thread = *state.threads[start + lane];
+        if (!thread.collective || thread.width != width || thread.file != first.file || thread.line != first.line) {
+            return false;
+        }
+        lanes[lane] = thread.arguments;
+    }
+    first.collective(lanes);
+    return true;
+}
+
 // Runs every thread up to its next barrier; false when they have all ended or one has gone astray.
 bool run_interval(unsigned count) {
     set_turns(count);
-    for (unsigned index : state.turn) {
-        Thread& thread = *state.threads[index];
-        threadIdx = dim3(index % blockDim.x, index / blockDim.x % blockDim.y, index / (blockDim.x * blockDim.y));
-        state.current = &thread;
-        thread.file = nullptr;
-        thread.fiber.resume();
+    // Those that can go on; the lanes of a collective come back after it.
+    std::vector<unsigned> turn = state.turn;
+    for (std::size_t next = 0; next < turn.size(); ++next) {
+        const unsigned index = turn[next];
+        go_on(index);
+        if (!state.threads[index]->collective || !meet(index, count)) continue;
+        const unsigned width = state.threads[index]->width;
+        for (unsigned other : state.turn) {
+            if (other / width == index / width) turn.push_back(other);
+        }
+        for (unsigned lane = index / width * width; lane < index / width * width + width; ++lane) {
+            state.threads[lane]->collective = nullptr;
+        }
     }
-    state.current = nullptr;
     const Thread& first = *state.threads[0];
     for (unsigned i = 1; i < count; ++i) {
         const Thread& other = *state.threads[i];
-        if (other.fiber.ended() == first.fiber.ended() && other.file == first.file && other.line == first.line)
+        if (other.fiber.ended() == first.fiber.ended() && other.file == first.file && other.line == first.line &&
+            !other.collective && !first.collective)
             continue;
         auto where = [](const Thread& t) {
             return t.fiber.ended() ? std::string("has ended")
                                    : "waits at " + std::string(t.file) + ":" + std::to_string(t.line);
         };
-        fail(cudaErrorLaunchFailure, "barrier not reached by all: thread 0 " + where(first) + ", thread " +
-                                         std::to_string(i) + " " + where(other));
+        fail(cudaErrorLaunchFailure, "barrier or collective not reached by all: thread 0 " + where(first) +
+                                         ", thread " + std::to_string(i) + " " + where(other));
         return false;
     }
     return !first.fiber.ended();
@@ -90,8 +146,10 @@ bool run_interval(unsigned count) {
 
 void run_block(unsigned count) {
     state.shared.clear();
+    forget_products();
     for (unsigned i = 0; i < count; ++i) {
-        state.threads[i]->line = 0;
+        state.threads[i]->copies.clear();
+        state.threads[i]->groups.clear();
         state.threads[i]->fiber.start([](void*) { (*state.body)(); }, nullptr);
     }
     while (run_interval(count)) {
@@ -120,6 +178,48 @@ void barrier(const char* file, int line) {
     threadIdx = index;
 }
 
+namespace {
+
+void wait_for(unsigned width, Collective work, void* arguments, Place place) {
+    Thread& thread = *state.current;
+    const dim3 index = threadIdx;
+    thread.file = place.file;
+    thread.line = place.line;
+    thread.collective = work;
+    thread.width = width;
+    thread.arguments = arguments;
+    thread.fiber.yield();
+    threadIdx = index;
+}
+
+}  // namespace
+
+void collective(Collective work, void* arguments, Place place) { wait_for(kWarp, work, arguments, place); }
+void group_collective(Collective work, void* arguments, Place place) { wait_for(kGroup, work, arguments, place); }
+
+void copy_async(void* shared, const void* from, bool exists) {
+    std::memset(shared, 0xff, kCopyBytes);
+    state.current->copies.push_back({shared, from, exists});
+}
+
+void copy_async_commit() {
+    state.current->groups.push_back(std::move(state.current->copies));
+    state.current->copies.clear();
+}
+
+void copy_async_wait_until(int pending) {
+    auto& groups = state.current->groups;
+    while (groups.size() > static_cast<std::size_t>(pending)) {
+        for (const Copy& copy : groups.front()) {
+            if (copy.exists)
+                std::memcpy(copy.to, copy.from, kCopyBytes);
+            else
+                std::memset(copy.to, 0, kCopyBytes);
+        }
+        groups.pop_front();
+    }
+}
+
 void* shared(void* memory, std::size_t bytes) {
     for (const auto& known : state.shared) {
         if (known.first == memory) return memory;
@@ -142,7 +242,7 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::functi
     while (state.threads.size() < count) state.threads.push_back(std::make_unique<Thread>());
     state.body = &thread;
     state.dynamic_bytes = shared_bytes;
-    state.dynamic_memory.reset(new char[shared_bytes + 1]);
+    state.dynamic_memory.reset(new (std::align_val_t{kSharedAlignment}) char[shared_bytes + 1]);
     gridDim = grid;
     blockDim = block;
     for (unsigned z = 0; z < grid.z; ++z) {
@@ -150,9 +250,11 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::functi
             for (unsigned x = 0; x < grid.x; ++x) {
                 blockIdx = dim3(x, y, z);
                 run_block(static_cast<unsigned>(count));
-                std::size_t bytes = 0;
-                for (const auto& known : state.shared) bytes += known.second;
-                if (bytes > std::max(kMaxStaticShared, shared_bytes)) {
+                std::size_t bytes = 0;  // declared in the kernel
+                for (const auto& known : state.shared) {
+                    if (known.first != state.dynamic_memory.get()) bytes += known.second;
+                }
+                if (bytes > kMaxStaticShared || bytes + shared_bytes > kMaxShared) {
                     fail(cudaErrorInvalidConfiguration, "static shared memory of " + std::to_string(bytes) + " bytes");
                 }
                 if (state.last_error != cudaSuccess) return;

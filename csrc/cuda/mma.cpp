@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+#include "cuda/mma.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "cuda/limits.h"
+#include "layout/lowering.h"
+
+namespace pyconv::cuda {
+
+namespace {
+
+constexpr std::int64_t kVectorBytes = 16, kAlignment = 256;
+constexpr std::int64_t kMostMerged = 64;      // channels of merged groups
+constexpr std::int64_t kFillingFilters = 32;  // the narrowest tile
+
+// Of a GPU that all of this is shaped for: multiprocessors, and blocks that each runs at once.
+constexpr std::int64_t kProcessors = 132, kResident = 2;
+
+// Modelled rates: operations a second of the products, bytes a second of memory.
+double rate(DType dtype, MmaMode mode) {
+    if (dtype == DType::f64) return 30e12;
+    if (dtype == DType::f32) return mode == MmaMode::tf32 ? 150e12 : 50e12;
+    return mode == MmaMode::group ? 500e12 : 300e12;
+}
+constexpr double kMemoryRate = 2.5e12, kLaunch = 3e-6;
+
+std::int64_t vector_of(DType dtype) { return kVectorBytes / static_cast<std::int64_t>(size_of(dtype)); }
+
+std::size_t aligned(std::int64_t bytes) { return static_cast<std::size_t>(round_up(bytes, kAlignment)); }
+
+MmaImages images(const Problem& a, const View& view, std::int64_t channels, std::int64_t rows, std::int64_t columns) {
+    const auto size = static_cast<std::int64_t>(size_of(a.dtype));
+    MmaImages images;
+    images.view = view;
+    images.n = a.n, images.channels = channels, images.rows = rows, images.columns = columns;
+    images.groups = mma_groups(a).count;
+    images.group_channels = channels / images.groups;
+    images.padded = round_up(images.group_channels, vector_of(a.dtype));
+    auto whole = [&](std::int64_t stride) { return stride * size % kVectorBytes == 0; };
+    auto small = [&](std::int64_t stride, std::int64_t extent) {
+        return std::abs(stride) < kLargestExtent / 2 / std::max<std::int64_t>(extent, 1);
+    };
+    images.direct = images.padded == images.group_channels && (view.stride[1] == 1 || channels == 1) &&
+                    whole(view.stride[0]) && whole(view.stride[2]) && whole(view.stride[3]) &&
+                    small(view.stride[2], rows) && small(view.stride[3], columns) &&
+                    reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0;
+    if (!images.direct) images.bytes = aligned(a.n * rows * columns * images.groups * images.padded * size);
+    return images;
+}
+
+bool folds(const Call& call) {
+    const Problem& a = call.problem;
+    return call.pass == Pass::grad_input && a.padding_mode != PaddingMode::zeros &&
+           (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right);
+}
+
+}  // namespace
+
+MmaGroups mma_groups(const Problem& a) {
+    const std::int64_t vector = vector_of(a.dtype);
+    const std::int64_t channels = a.channels_per_group(), filters = a.filters_per_group();
+    MmaGroups best{1, a.groups, channels, filters};
+    for (std::int64_t m = 2; m <= a.groups && m * std::max(channels, filters) <= kMostMerged; ++m) {
+        if (a.groups % m != 0) continue;
+        // Enough is where the narrowest tile is full and no channel is padded.
+        if (best.channels % vector == 0 && best.filters % vector == 0 && best.filters >= kFillingFilters &&
+            best.channels >= kFillingFilters) {
+            break;
+        }
+        best = {m, a.groups / m, m * channels, m * filters};
+    }
+    return best;
+}
+
+MmaImages mma_input(const Call& call) {
+    const Problem& a = call.problem;
+    return images(a, call.tensors.input, a.c, a.h, a.w);
+}
+
+MmaImages mma_output(const Call& call) {
+    const Problem& a = call.problem;
+    return images(a, call.tensors.output, a.k, a.p(), a.q());
+}
+
+bool mma_reads_filters(const Call& call, const MmaImages& source) {
+    const Problem& a = call.problem;
+    if (call.pass != Pass::forward || source.groups != a.groups || source.padded != a.channels_per_group()) {
+        return false;
+    }
+    const View& weight = call.tensors.weight;
+    const std::int64_t channels = a.channels_per_group(), vector = vector_of(a.dtype);
+    return (weight.stride[1] == 1 || channels == 1) && weight.stride[0] % vector == 0 && weight.stride[0] > 0 &&
+           (weight.stride[3] == channels || a.s == 1) && (weight.stride[2] == a.s * channels || a.r == 1) &&
+           reinterpret_cast<std::uintptr_t>(weight.data) % kVectorBytes == 0;
+}
+
+std::int64_t mma_filter_elements(const Call& call, const MmaImages& source) {
+    if (mma_reads_filters(call, source)) return 0;
+    const MmaGroups groups = mma_groups(call.problem);
+    const std::int64_t written = call.pass == Pass::forward ? groups.filters : groups.channels;
+    return groups.count * written * call.problem.r * call.problem.s * source.padded;
+}
+
+MmaGradTile mma_grad_tile(DType dtype, MmaMode mode, std::int64_t filters) {
+    if (dtype == DType::f64) return {filters <= 32 ? 32 : 64, 128, 16};
+    if (mode == MmaMode::group) return {filters <= 64 ? 64 : 128, 128, 64};
+    if (filters <= 32) return {32, 128, 32};
+    if (filters <= 64 || mode == MmaMode::split) return {64, 128, 32};
+    return {128, 128, 32};
+}
+
+// The number of chunks for which the last blocks to run are many, the sums to be added few.
+ChunkPlan mma_chunks(const Problem& a, std::int64_t tile_rows, std::int64_t tile_columns, std::int64_t slice_pixels) {
+    const MmaGroups groups = mma_groups(a);
+    const std::int64_t padded = round_up(groups.channels, vector_of(a.dtype));
+    const std::int64_t tiles =
+        groups.count * ceil_div(groups.filters, tile_rows) * ceil_div(a.r * a.s * padded, tile_columns);
+    const std::int64_t pixels = a.n * a.p() * a.q(), slots = kProcessors * kResident;
+    const double slice = static_cast<double>(tile_rows * tile_columns * slice_pixels * 2 * slots) / 200e12;
+    const double sum = static_cast<double>(a.weight_elements()) * 8 / kMemoryRate;
+    constexpr double kFill = 6;  // slices that pass before a block's first product and while it stores
+    ChunkPlan best{1, round_up(pixels, slice_pixels)};
+    double least = 0;
+    for (std::int64_t chunks = 1; chunks <= std::min<std::int64_t>(512, ceil_div(pixels, slice_pixels * 4)); ++chunks) {
+        const std::int64_t slices = ceil_div(ceil_div(pixels, chunks), slice_pixels);
+        const double waves = static_cast<double>(ceil_div(tiles * chunks, slots));
+        const double cost = waves * (static_cast<double>(slices) + kFill) * slice +
+                            (chunks > 1 ? static_cast<double>(chunks) * sum + kLaunch : 0);
+        if (chunks > 1 && cost >= least) continue;
+        least = cost;
+        best.pixels = slices * slice_pixels;
+        best.chunks = ceil_div(pixels, best.pixels);
+    }
+    return best;
+}
+
+std::string mma_refusal(const Call& call) {
+    const Problem& a = call.problem;
+    std::string limit = extent_refusal(a);
+    if (!limit.empty()) return limit;
+    if (folds(call)) {
+        return std::string("has no input gradient under ") + name_of(a.padding_mode) +
+               " padding, where one pixel stands for several padded positions";
+    }
+    const MmaGroups groups = mma_groups(a);
+    const std::int64_t vector = vector_of(a.dtype);
+    const double input = static_cast<double>(a.h) * static_cast<double>(a.w) *
+                         static_cast<double>(groups.count * round_up(groups.channels, vector));
+    const double output = static_cast<double>(a.p()) * static_cast<double>(a.q()) *
+                          static_cast<double>(groups.count * round_up(groups.filters, vector));
+    const double padded_h = static_cast<double>(a.h + a.pad_top + a.pad_bottom);
+    const double padded_w = static_cast<double>(a.w + a.pad_left + a.pad_right);
+    if (std::max({input, output, padded_h, padded_w}) >= static_cast<double>(kLargestExtent)) {
+        return "indexes one image in 32 bits: " + std::to_string(a.h) + " x " + std::to_string(a.w) +
+               " pixels of all channels are more than 2^30";
+    }
+    return {};
+}
+
+std::string mma_tf32_refusal(const Call& call) {
+    if (!call.tf32) {
+        return "rounds products to tf32, which torch.backends.cudnn.conv.fp32_precision does not allow";
+    }
+    return mma_refusal(call);
+}
+
+std::string wgmma_refusal(const Call& call) {
+    if (call.compute_capability != 90) {
+        return "needs a GPU of compute capability 9.0 and a build for sm_90a";
+    }
+    const MmaGroups groups = mma_groups(call.problem);
+    const std::int64_t filters = call.pass == Pass::grad_input ? groups.channels : groups.filters;
+    if (filters <= kFillingFilters) {
+        return "is for more than " + std::to_string(kFillingFilters) + " filters a group, the problem has " +
+               std::to_string(filters);
+    }
+    return mma_refusal(call);
+}
+
+template <MmaMode mode>
+std::size_t mma_workspace(const Call& call) {
+    const Problem& a = call.problem;
+    const MmaImages input = mma_input(call), output = mma_output(call);
+    if (call.pass == Pass::grad_weight) {
+        const MmaGradTile tile = mma_grad_tile(a.dtype, mode, mma_groups(a).filters);
+        return input.bytes + output.bytes + chunk_bytes(a, mma_chunks(a, tile.rows, tile.columns, tile.pixels));
+    }
+    const MmaImages& source = call.pass == Pass::forward ? input : output;
+    return source.bytes + aligned(mma_filter_elements(call, source) * static_cast<std::int64_t>(size_of(a.dtype)));
+}
+
+template <MmaMode mode>
+double mma_cost(const Call& call) {
+    const Problem& a = call.problem;
+    const MmaGroups groups = mma_groups(a);
+    const auto size = static_cast<double>(size_of(a.dtype));
+    const std::int64_t vector = vector_of(a.dtype);
+    const std::int64_t padded_c = round_up(groups.channels, vector), padded_k = round_up(groups.filters, vector);
+    double products, bytes = 0, launches = 2;
+    const double tensors = static_cast<double>(a.input_elements() + a.output_elements()) * size;
+    if (call.pass == Pass::grad_weight) {
+        const MmaGradTile tile = mma_grad_tile(a.dtype, mode, groups.filters);
+        products = static_cast<double>(a.n * a.p() * a.q()) *
+                   static_cast<double>(groups.count * round_up(groups.filters, tile.rows)) *
+                   static_cast<double>(round_up(a.r * a.s * padded_c, tile.columns));
+    } else {
+        const bool forward = call.pass == Pass::forward;
+        const std::int64_t written = forward ? groups.filters : groups.channels;
+        const std::int64_t depth = (forward ? padded_c : padded_k) * a.r * a.s;
+        // The parity classes of an input gradient share its taps between them.
+        products = static_cast<double>(a.n * a.p() * a.q()) *
+                   static_cast<double>(groups.count * round_up(written, kFillingFilters)) *
+                   static_cast<double>(forward ? round_up(depth, 128 / static_cast<std::int64_t>(size)) : depth);
+        launches += static_cast<double>(correlation_count(a, call.pass) / 5);
+    }
+    for (const MmaImages& read : {mma_input(call), mma_output(call)}) {
+        bytes += 3 * static_cast<double>(read.direct ? 0 : read.bytes);
+    }
+    return products * 2 / rate(a.dtype, mode) + (bytes + tensors) / kMemoryRate + launches * kLaunch;
+}
+
+template std::size_t mma_workspace<MmaMode::plain>(const Call&);
+template std::size_t mma_workspace<MmaMode::tf32>(const Call&);
+template std::size_t mma_workspace<MmaMode::split>(const Call&);
+template std::size_t mma_workspace<MmaMode::group>(const Call&);
+template double mma_cost<MmaMode::group>(const Call&);
+template double mma_cost<MmaMode::plain>(const Call&);
+template double mma_cost<MmaMode::tf32>(const Call&);
+template double mma_cost<MmaMode::split>(const Call&);
+
+}  // namespace pyconv::cuda

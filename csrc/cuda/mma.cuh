@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT
+// The tensor-core rows' launches: copies where an operand needs one, then one kernel for up to kMmaParts Correlations.
+#pragma once
+
+#include "cuda/mma.h"
+#include "cuda/mma_correlation.cuh"
+#include "cuda/mma_grad_weight.cuh"
+#include "cuda/mma_pack.cuh"
+
+namespace pyconv::cuda {
+
+// The tiles of each kind, as (BM, BN, warp rows, warp columns, stages, blocks at once). Shared memory of a stage is
+// (BM + BN) * 128 bytes, two blocks share a multiprocessor, and GPUs from sm_86 on have 100 KiB for each block.
+template <typename Kind>
+struct MmaTiles {
+    using Wide = MmaTile<128, 128, 64, 32, 3, 2>;
+    using Narrow = MmaTile<128, 64, 32, 32, 4, 2>;
+    using Small = MmaTile<64, 64, 32, 32, 4, 3>;
+    using Thin = MmaTile<128, 32, 32, 16, 4, 2>;
+    using GradWide = MmaTile<128, 128, 64, 32, 3, 2>;
+    using GradNarrow = MmaTile<64, 128, 32, 32, 3, 2>;
+    using GradThin = MmaTile<32, 128, 32, 16, 4, 2>;
+    static constexpr int kPixels = 32;
+};
+
+// Two registers for each number: half the tile.
+template <>
+struct MmaTiles<SplitKind> {
+    using Wide = MmaTile<128, 64, 32, 32, 3, 2>;
+    using Narrow = Wide;
+    using Small = MmaTile<64, 64, 32, 32, 4, 2>;
+    using Thin = MmaTile<128, 32, 32, 16, 4, 2>;
+    using GradWide = MmaTile<64, 128, 32, 32, 3, 2>;
+    using GradNarrow = GradWide;
+    using GradThin = MmaTile<32, 128, 32, 16, 3, 2>;
+    static constexpr int kPixels = 32;
+};
+
+template <>
+struct MmaTiles<F64Kind> {
+    using Wide = MmaTile<128, 64, 32, 32, 3, 1>;
+    using Narrow = Wide;
+    using Small = MmaTile<64, 64, 32, 32, 3, 2>;
+    using Thin = MmaTile<128, 32, 32, 16, 3, 2>;
+    using GradWide = MmaTile<64, 128, 32, 32, 3, 1>;
+    using GradNarrow = GradWide;
+    using GradThin = MmaTile<32, 128, 32, 16, 3, 2>;
+    static constexpr int kPixels = 16;
+};
+
+template <typename Tile>
+void divide_into_tiles(MmaCorrelation* p, std::int64_t groups) {
+    const std::int64_t filter_tiles = ceil_div(p->filters, Tile::BN);
+    p->by_filter_tiles = Divider(filter_tiles);
+    p->by_groups = Divider(groups);
+    p->tiles = 0;
+    for (int i = 0; i < p->parts; ++i) {
+        p->part[i].first_tile = p->tiles;
+        p->tiles += filter_tiles * groups * ceil_div(p->part[i].pixel_count, Tile::BM);
+    }
+}
+
+template <typename Tile, int kVector>
+void divide_into_tiles(MmaGradWeight* p) {
+    const std::int64_t filter_tiles = ceil_div(p->filters, Tile::BM);
+    const std::int64_t column_tiles = ceil_div(static_cast<std::int64_t>(p->column_chunks) * kVector, Tile::BN);
+    p->by_filter_tiles = Divider(filter_tiles);
+    p->by_column_tiles = Divider(column_tiles);
+    p->tiles = filter_tiles * column_tiles * p->groups * p->plan.chunks;
+}
+
+template <typename Kind, typename Tile>
+Status launch_mma_correlation(MmaCorrelation p, std::int64_t groups, cudaStream_t stream) {
+    divide_into_tiles<Tile>(&p, groups);
+    if (p.tiles == 0) return {};
+    constexpr std::size_t kBytes = MmaCorrelationShared<Kind, Tile>::kBytes;
+    return launch(mma_correlation<Kind, Tile>, {p.tiles, Tile::kThreads, kBytes}, stream, p);
+}
+
+// What a multiprocessor has to do with tiles of rows x columns, in units of sums of the widest tile.
+template <typename Tile>
+double mma_load(const MmaCorrelation& p, std::int64_t groups, double weight) {
+    std::int64_t tiles = 0;
+    for (int i = 0; i < p.parts; ++i) tiles += ceil_div(p.part[i].pixel_count, Tile::BM);
+    tiles *= groups * ceil_div(p.filters, Tile::BN);
+    constexpr std::int64_t kProcessors = 132;
+    return static_cast<double>(ceil_div(tiles, kProcessors) * Tile::BM * Tile::BN) * weight;
+}
+
+template <typename Kind, typename Tile>
+Status launch_mma_grad_weight(MmaGradWeight p, typename Kind::Acc* partial, cudaStream_t stream) {
+    constexpr int kPixels = MmaTiles<Kind>::kPixels;
+    divide_into_tiles<Tile, MmaVector<typename Kind::T>::kCount>(&p);
+    constexpr std::size_t kBytes = MmaGradShared<Kind, Tile, kPixels>::kBytes;
+    return launch(mma_grad_weight<Kind, Tile, kPixels>, {p.tiles, Tile::kThreads, kBytes}, stream, p, partial);
+}
+
+// The kernels of a kind. The tile of a correlation is chosen by how evenly it divides the work: every tile gives the same
+// bits. The tile of a weight gradient is the problem's.
+template <typename Kind>
+struct MmaLauncher {
+    using Tiles = MmaTiles<Kind>;
+
+    static Status correlation(const MmaCorrelation& p, std::int64_t groups, cudaStream_t stream) {
+        const double wide = mma_load<typename Tiles::Wide>(p, groups, 1.0);
+        const double narrow = mma_load<typename Tiles::Narrow>(p, groups, 1.15);
+        const double small = mma_load<typename Tiles::Small>(p, groups, 1.4);
+        const double thin = mma_load<typename Tiles::Thin>(p, groups, 1.4);
+        const double least = std::min({wide, narrow, small, thin});
+        if (least == wide) return launch_mma_correlation<Kind, typename Tiles::Wide>(p, groups, stream);
+        if (least == narrow) return launch_mma_correlation<Kind, typename Tiles::Narrow>(p, groups, stream);
+        if (least == thin) return launch_mma_correlation<Kind, typename Tiles::Thin>(p, groups, stream);
+        return launch_mma_correlation<Kind, typename Tiles::Small>(p, groups, stream);
+    }
+
+    static Status grad_weight(const MmaGradWeight& p, std::int64_t rows, typename Kind::Acc* partial,
+                              cudaStream_t stream) {
+        if (rows == 32) return launch_mma_grad_weight<Kind, typename Tiles::GradThin>(p, partial, stream);
+        if (rows == 64) return launch_mma_grad_weight<Kind, typename Tiles::GradNarrow>(p, partial, stream);
+        return launch_mma_grad_weight<Kind, typename Tiles::GradWide>(p, partial, stream);
+    }
+};
+
+inline MmaPart mma_part(const Correlation& a, const MmaImages& source, std::int64_t element_bytes) {
+    MmaPart part;
+    part.y = MmaSide(a.y), part.x = MmaSide(a.x);
+    part.pixels = PixelOrder(a.y.out, a.x.out);
+    part.by_taps_x = Divider(a.x.taps);
+    part.out = a.output;
+    part.pixel_count = a.pixels();
+    const std::int64_t vector = kChunkBytes / element_bytes;
+    part.chunks = static_cast<std::uint32_t>(a.taps() * source.padded / vector);
+    const std::int64_t* stride = a.output.stride;
+    const std::int64_t filters = a.groups * a.filters;
+    part.along_filters = filters > 1 && closer(a.output, 1, 3);
+    auto whole = [&](std::int64_t value) { return value % vector == 0; };
+    const bool aligned = reinterpret_cast<std::uintptr_t>(a.output.data) % kChunkBytes == 0 && whole(stride[0]);
+    if (part.along_filters) {
+        part.vectors = aligned && stride[1] == 1 && whole(stride[2]) && whole(stride[3]);
+    } else {
+        const bool dense = stride[3] == 1 && (stride[2] == a.x.out || a.y.out == 1);
+        part.vectors = aligned && dense && whole(stride[1]) && whole(a.y.out * a.x.out);
+    }
+    return part;
+}
+
+template <typename Kind>
+Status run_mma_correlations(const Call& call, void* workspace, cudaStream_t stream) {
+    using T = typename Kind::T;
+    const bool forward = call.pass == Pass::forward;
+    const MmaGroups groups = mma_groups(call.problem);
+    const MmaImages source = forward ? mma_input(call) : mma_output(call);
+    const bool reads_filters = mma_reads_filters(call, source);
+    auto* packed = reinterpret_cast<T*>(static_cast<unsigned char*>(workspace) + source.bytes);
+    MmaCorrelation p;
+    p.source = source.direct ? source.view.data : workspace;
+    const std::int64_t pixel = source.groups * source.padded;
+    p.image_stride = source.direct ? source.view.stride[0] : source.rows * source.columns * pixel;
+    p.row_stride = static_cast<std::int32_t>(source.direct ? source.view.stride[2] : source.columns * pixel);
+    p.column_stride = static_cast<std::int32_t>(source.direct ? source.view.stride[3] : pixel);
+    p.group_stride = static_cast<std::int32_t>(source.padded);
+    p.by_chunks = Divider(source.padded / MmaVector<T>::kCount);
+    p.filters = forward ? groups.filters : groups.channels;
+    Status status;
+    if (!source.direct) status = run_mma_pack_images<T>(source, workspace, stream);
+    const std::int64_t count = correlation_count(call.problem, call.pass);
+    for (std::int64_t first = 0; status.ok() && first < count; first += kMmaParts) {
+        MmaPackFilters pack;
+        p.parts = pack.parts = static_cast<int>(std::min<std::int64_t>(count - first, kMmaParts));
+        for (int i = 0; i < p.parts; ++i) {
+            const Correlation a = correlation_at(call.problem, call.pass, call.tensors, first + i);
+            p.bias = a.bias;
+            MmaPart& part = p.part[i];
+            part = mma_part(a, source, sizeof(T));
+            // With merged groups a whole vector of filters must stay inside one.
+            if (part.along_filters && p.filters % MmaVector<T>::kCount != 0) part.vectors = false;
+            part.filter_pitch = reads_filters ? a.weight.stride[0] : a.taps() * source.padded;
+            part.group_pitch = reads_filters ? a.weight_group_stride : p.filters * part.filter_pitch;
+            part.filters = reads_filters ? a.weight.data : packed + pack.elements;
+            pack.part[i] = {a.weight, Divider(a.taps()), Divider(a.x.taps), pack.elements};
+            pack.elements += groups.count * p.filters * a.taps() * source.padded;
+            pack.weight_group_stride = a.weight_group_stride;
+            pack.by_own_channels = Divider(a.channels);
+            pack.by_own_filters = Divider(a.filters);
+        }
+        pack.by_padded = Divider(source.padded);
+        pack.by_filters = Divider(p.filters);
+        pack.merged = groups.merged;
+        pack.channels = source.group_channels;
+        if (!reads_filters && pack.elements > 0) {
+            status = launch(mma_pack_filters<T>, {ceil_div(pack.elements, 256), 256}, stream, pack, packed);
+            packed += pack.elements;
+        }
+        if (status.ok()) status = MmaLauncher<Kind>::correlation(p, groups.count, stream);
+    }
+    return status;
+}
+
+// Where an operand lies that was copied; the view of one that was not.
+inline View mma_view(const MmaImages& a, void* copy) {
+    if (a.direct) return a.view;
+    const std::int64_t pixel = a.groups * a.padded;
+    return {copy, {a.rows * a.columns * pixel, 1, a.columns * pixel, pixel}};
+}
+
+template <typename Kind>
+Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cudaStream_t stream) {
+    using T = typename Kind::T;
+    using Tiles = MmaTiles<Kind>;
+    const WeightGradient a = weight_gradient(call.problem, call.tensors);
+    const MmaGroups groups = mma_groups(call.problem);
+    const MmaImages input = mma_input(call), output = mma_output(call);
+    const MmaGradTile tile = mma_grad_tile(call.problem.dtype, mode, groups.filters);
+    auto* bytes = static_cast<unsigned char*>(workspace);
+    MmaGradWeight p;
+    p.y = MmaSide(a.y), p.x = MmaSide(a.x);
+    p.pixels = PixelOrder(a.y.out, a.x.out);
+    p.by_taps_x = Divider(a.x.taps);
+    p.by_chunks = Divider(input.padded / MmaVector<T>::kCount);
+    p.by_groups = Divider(groups.count);
+    p.by_own_channels = Divider(a.channels), p.by_own_filters = Divider(a.filters);
+    p.input = mma_view(input, bytes);
+    p.grad_output = mma_view(output, bytes + input.bytes);
+    p.grad_weight = a.grad_weight;
+    p.columns = WeightColumns(a);
+    p.plan = mma_chunks(call.problem, tile.rows, tile.columns, tile.pixels);
+    p.pixel_count = a.pixels();
+    p.gradient_group_stride = output.padded, p.input_group_stride = input.padded;
+    p.filters = groups.filters, p.channels = groups.channels, p.merged = groups.merged, p.groups = groups.count;
+    p.own_filters = a.filters, p.own_channels = a.channels;
+    p.column_chunks = static_cast<std::uint32_t>(a.taps() * input.padded / MmaVector<T>::kCount);
+    p.filter_chunks = static_cast<std::uint32_t>(output.padded / MmaVector<T>::kCount);
+    Status status;
+    if (!input.direct) status = run_mma_pack_images<T>(input, bytes, stream);
+    if (status.ok() && !output.direct) status = run_mma_pack_images<T>(output, bytes + input.bytes, stream);
+    if (!status.ok()) return status;
+    auto* partial = reinterpret_cast<typename Kind::Acc*>(bytes + input.bytes + output.bytes);
+    status = MmaLauncher<Kind>::grad_weight(p, tile.rows, partial, stream);
+    if (status.ok() && p.plan.chunks > 1) status = run_sum_chunks<T>(a, p.columns, p.plan, partial, stream);
+    return status;
+}
+
+template <typename Kind, MmaMode mode>
+Status run_mma(const Call& call, void* workspace, cudaStream_t stream) {
+    if (call.pass == Pass::grad_weight) return run_mma_grad_weight<Kind>(call, mode, workspace, stream);
+    return run_mma_correlations<Kind>(call, workspace, stream);
+}
+
+}  // namespace pyconv::cuda

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// What the plan's table says about the tensor-core rows, and how a call is laid out for them; host C++ only.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "cuda/chunks.h"
+#include "layout/call.h"
+
+namespace pyconv::cuda {
+
+constexpr int kMmaParts = 4;  // Correlations of one launch
+
+// How a row multiplies: float's numbers may be rounded to tf32, or split in two; 16-bit ones by warpgroups.
+enum class MmaMode { plain, tf32, split, group };
+
+// Groups are taken together until they fill a tile: to the kernels, a few groups of a few channels are one group whose
+// weights are zero off the diagonal.
+struct MmaGroups {
+    std::int64_t merged = 1;                 // groups taken together
+    std::int64_t count = 1;                  // of what results
+    std::int64_t channels = 0, filters = 0;  // of the input and of the output, in each of them
+};
+MmaGroups mma_groups(const Problem& problem);
+
+// A tensor of images as the kernels read it: channels of a pixel side by side, each group of them a whole number of
+// 16-byte vectors. One that isn't so in memory is copied.
+struct MmaImages {
+    View view;
+    std::int64_t n = 0, channels = 0, rows = 0, columns = 0;  // of the tensor
+    std::int64_t groups = 1, group_channels = 0;
+    std::int64_t padded = 0;  // channels of a group, whole vectors
+    bool direct = false;      // read where it lies
+    std::size_t bytes = 0;    // of the copy
+};
+MmaImages mma_input(const Call& call);
+MmaImages mma_output(const Call& call);
+
+// Of forward and grad_input: the source's copy, then the filters'.
+struct MmaWorkspace {
+    std::size_t images = 0;  // where the second operand begins
+    std::size_t bytes = 0;   // of all
+};
+// Elements of all packed filters of the call; 0 if the kernels read them where they lie.
+std::int64_t mma_filter_elements(const Call& call, const MmaImages& source);
+bool mma_reads_filters(const Call& call, const MmaImages& source);
+
+// How the pixels of a weight gradient are divided between blocks: a function of the problem alone.
+ChunkPlan mma_chunks(const Problem& problem, std::int64_t tile_rows, std::int64_t tile_columns,
+                     std::int64_t slice_pixels);
+
+struct MmaGradTile {
+    std::int64_t rows, columns, pixels;
+};
+// The tile of a weight gradient whose groups have that many filters.
+MmaGradTile mma_grad_tile(DType dtype, MmaMode mode, std::int64_t filters);
+
+std::string mma_refusal(const Call& call);
+std::string mma_tf32_refusal(const Call& call);
+std::string wgmma_refusal(const Call& call);
+template <MmaMode mode>
+double mma_cost(const Call& call);
+template <MmaMode mode>
+std::size_t mma_workspace(const Call& call);
+
+}  // namespace pyconv::cuda

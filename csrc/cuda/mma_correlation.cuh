@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT
+// Implicit GEMM on tensor cores for the Correlations of one call: forward, or the parity classes of an input gradient.
+//
+//   out[pixel][f] = bias[f] + sum over (tap, c) of source[pixel under tap][c] * filter[f][tap][c]
+//
+// A block owns BM pixels (n, i, j) of one Correlation, numbered along j, i, n, by BN filters of one group; warps and
+// registers as mma_tile.cuh says. Depth runs over the chunks of 16 bytes of all taps, channels fastest; a slice is 8 of
+// them, and cp.async brings kStages slices ahead of their products: thread t brings chunk t % 8 of every
+// (threads / 8)-th row of both operands, zeros where the tap meets padding. Nothing is unrolled into a matrix.
+// Source and filters as mma_pack.cuh lays them out, or as they lie; out in any strides.
+// Contract: writes each out element once; order of a sum: chunks of depth, increasing, and within the 16 or 8 steps of
+// one product as the tensor core adds. Neither the tile nor the batch changes it.
+#pragma once
+
+#include "cuda/divider.h"
+#include "cuda/mma.h"
+#include "cuda/mma_tile.cuh"
+#include "layout/lowering.h"
+
+namespace pyconv::cuda {
+
+struct MmaSide {
+    std::int32_t size = 0, stride = 1, dilation = 1, offset = 0;
+    PaddingMode mode = PaddingMode::zeros;
+
+    MmaSide() = default;
+    explicit MmaSide(const Axis& a)
+        : size(static_cast<std::int32_t>(a.size)),
+          stride(static_cast<std::int32_t>(a.stride)),
+          dilation(static_cast<std::int32_t>(a.dilation)),
+          offset(static_cast<std::int32_t>(a.offset)),
+          mode(a.mode) {}
+
+    // Where virtual position x is found in the source; negative if nowhere. As Axis::resolve, in 32 bits.
+    __device__ __forceinline__ std::int32_t resolve(std::int32_t x) const {
+        if (static_cast<std::uint32_t>(x) < static_cast<std::uint32_t>(size)) return x;
+        if (mode == PaddingMode::reflect) return x < 0 ? -x : 2 * (size - 1) - x;
+        if (mode == PaddingMode::replicate) return x < 0 ? 0 : size - 1;
+        if (mode == PaddingMode::circular) return x < 0 ? x + size : x - size;
+        return -1;
+    }
+};
+
+struct MmaPart {
+    MmaSide y, x;
+    PixelOrder pixels;
+    Divider by_taps_x;
+    View out;
+    const void* filters = nullptr;
+    std::int64_t filter_pitch = 0, group_pitch = 0;  // elements between filters, between groups of them
+    std::int64_t pixel_count = 0, first_tile = 0;
+    std::uint32_t chunks = 0;    // of depth
+    bool along_filters = false;  // lanes store neighbouring filters, not pixels
+    bool vectors = false;        // which lie side by side in whole vectors
+};
+
+struct MmaCorrelation {
+    MmaPart part[kMmaParts];
+    const void* source = nullptr;
+    const void* bias = nullptr;
+    std::int64_t image_stride = 0;
+    std::int32_t row_stride = 0, column_stride = 0, group_stride = 0;
+    Divider by_chunks, by_groups, by_filter_tiles;  // by_chunks: of one tap
+    std::int64_t filters = 0, tiles = 0;            // filters of a group
+    int parts = 0;
+};
+
+template <typename Kind, typename Tile>
+struct MmaCorrelationShared {
+    static constexpr int kRowBytes = 8 * kChunkBytes;
+    static constexpr int kStageA = Tile::BM * kRowBytes, kStage = (Tile::BM + Tile::BN) * kRowBytes;
+    static constexpr std::size_t kSlices = static_cast<std::size_t>(Tile::kStages) * kStage;
+    static constexpr std::size_t kBytes =
+        kSlices > MmaStaging<Kind, Tile>::kBytes ? kSlices : MmaStaging<Kind, Tile>::kBytes;
+};
+
+struct MmaOrigin {
+    std::int64_t pixel, filter, group;
+
+    // Of tile number `tile` of the part. Neighbouring blocks share pixels.
+    __device__ __forceinline__ MmaOrigin(const MmaCorrelation& p, std::int64_t tile, int rows, int columns) {
+        filter = tile;
+        group = p.by_filter_tiles.divide(filter);
+        filter *= columns;
+        pixel = p.by_groups.divide(group) * rows;
+    }
+};
+
+// The rows of both operands that a thread brings, and where they start.
+template <typename Kind, typename Tile>
+struct MmaCorrelationLoader {
+    using T = typename Kind::T;
+    using Shared = MmaCorrelationShared<Kind, Tile>;
+    static constexpr int kStep = Tile::kThreads / 8;  // rows between those of one thread
+    static constexpr int kSourceRows = Tile::BM / kStep, kFilterRows = Tile::BN / kStep;
+    static constexpr int kVector = MmaVector<T>::kCount;
+    static_assert(kStep % 8 == 0, "the rows of a thread share a swizzle");
+    static_assert(kFilterRows > 0, "every thread brings a row of filters");
+
+    const MmaCorrelation& p;
+    const MmaPart& part;
+    const T* image[kSourceRows];
+    std::int32_t y[kSourceRows], x[kSourceRows];
+    const T* filter;
+    std::int64_t filters_left;  // from this thread's first row on
+    int row, column;
+
+    __device__ __forceinline__ MmaCorrelationLoader(const MmaCorrelation& p_, const MmaPart& part_,
+                                                    const MmaOrigin& origin)
+        : p(p_), part(part_) {
+        row = static_cast<int>(threadIdx.x) / 8;
+        column = static_cast<int>(threadIdx.x) % 8;
+        const T* source = static_cast<const T*>(p.source) + origin.group * p.group_stride;
+#pragma unroll
+        for (int r = 0; r < kSourceRows; ++r) {
+            // Rows past the last pixel repeat it; nobody stores them.
+            const std::int64_t number = origin.pixel + row + r * kStep;
+            const Pixel pixel = part.pixels.at(number < part.pixel_count ? number : part.pixel_count - 1);
+            image[r] = source + pixel.n * p.image_stride;
+            y[r] = static_cast<std::int32_t>(pixel.i) * part.y.stride + part.y.offset;
+            x[r] = static_cast<std::int32_t>(pixel.j) * part.x.stride + part.x.offset;
+        }
+        filter = static_cast<const T*>(part.filters) + origin.group * part.group_pitch +
+                 (origin.filter + row) * part.filter_pitch;
+        filters_left = p.filters - origin.filter - row;
+    }
+
+    // Queues the copies of slice `slice` into a stage; beyond the depth, zeros.
+    __device__ __forceinline__ void load(unsigned char* stage, std::uint32_t slice) const {
+        const std::uint32_t chunk = slice * 8 + static_cast<std::uint32_t>(column);
+        const bool inside = chunk < part.chunks;
+        std::uint32_t channel = chunk;
+        std::uint32_t tap_x = p.by_chunks.divide(channel);
+        const auto tap_y = static_cast<std::int32_t>(part.by_taps_x.divide(tap_x));
+        const std::int32_t down = tap_y * part.y.dilation;
+        const std::int32_t across = static_cast<std::int32_t>(tap_x) * part.x.dilation;
+        unsigned char* to = stage + Swizzle<8, Kind::kPairsAlong>::place(row, column);
+#pragma unroll
+        for (int r = 0; r < kSourceRows; ++r) {
+            const std::int32_t at_y = part.y.resolve(y[r] + down), at_x = part.x.resolve(x[r] + across);
+            const bool exists = inside && at_y >= 0 && at_x >= 0;
+            const std::int32_t offset =
+                at_y * p.row_stride + at_x * p.column_stride + static_cast<std::int32_t>(channel) * kVector;
+            copy_async(to + r * kStep * Shared::kRowBytes, exists ? image[r] + offset : p.source, exists);
+        }
+        to += Shared::kStageA;
+#pragma unroll
+        for (int r = 0; r < kFilterRows; ++r) {
+            const bool exists = inside && r * kStep < filters_left;
+            const T* from = filter + r * kStep * part.filter_pitch + static_cast<std::int64_t>(chunk) * kVector;
+            copy_async(to + r * kStep * Shared::kRowBytes, exists ? from : p.source, exists);
+        }
+    }
+};
+
+template <typename Kind, typename Tile>
+__device__ __forceinline__ void multiply_slice(const unsigned char* stage, MmaSums<Kind, Tile>& sums) {
+    using Shared = MmaCorrelationShared<Kind, Tile>;
+    constexpr int kSteps = Shared::kRowBytes / (Kind::kDepth * static_cast<int>(sizeof(typename Kind::T)));
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const int row = warp / (Tile::BN / Tile::WN) * Tile::WM, column = warp % (Tile::BN / Tile::WN) * Tile::WN;
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+        typename Kind::B b[Tile::NT / 2][2];
+#pragma unroll
+        for (int n = 0; n < Tile::NT / 2; ++n) Kind::load_b(b[n], stage + Shared::kStageA, column + n * 16, step);
+#pragma unroll
+        for (int m = 0; m < Tile::MT; ++m) {
+            typename Kind::A a;
+            Kind::load_a(a, stage, row + m * 16, step);
+#pragma unroll
+            for (int n = 0; n < Tile::NT; ++n) Kind::multiply(sums[m][n], a, b[n / 2][n % 2]);
+        }
+    }
+}
+
+// The sums of the whole depth. A barrier comes first in every slice: what the stage to be filled held has been
+// multiplied by all, and what is to be multiplied has been brought by all.
+template <typename Kind, typename Tile>
+__device__ __forceinline__ void multiply_depth(const MmaCorrelationLoader<Kind, Tile>& loader, unsigned char* shared,
+                                               MmaSums<Kind, Tile>& sums) {
+    constexpr int kStage = MmaCorrelationShared<Kind, Tile>::kStage, kStages = Tile::kStages;
+    const std::uint32_t slices = (loader.part.chunks + 7) / 8;
+#pragma unroll
+    for (int stage = 0; stage < kStages - 1; ++stage) {
+        loader.load(shared + stage * kStage, static_cast<std::uint32_t>(stage));
+        copy_async_commit();
+    }
+    int reading = 0, writing = kStages - 1;
+    for (std::uint32_t slice = 0; slice < slices; ++slice) {
+        copy_async_wait<kStages - 2>();
+        __syncthreads();
+        if (slice + kStages - 1 < slices) loader.load(shared + writing * kStage, slice + kStages - 1);
+        copy_async_commit();
+        multiply_slice<Kind, Tile>(shared + reading * kStage, sums);
+        reading = reading + 1 == kStages ? 0 : reading + 1;
+        writing = writing + 1 == kStages ? 0 : writing + 1;
+    }
+    copy_async_wait<0>();
+    __syncthreads();
+}
+
+// Stores the finished tile, vectors of neighbouring filters or pixels where they lie side by side.
+template <typename Kind, typename Tile>
+__device__ __forceinline__ void store_sums(const MmaCorrelation& p, const MmaPart& part, const MmaOrigin& origin,
+                                           const typename Kind::Acc* tile) {
+    using T = typename Kind::T;
+    using Staging = MmaStaging<Kind, Tile>;
+    const int run = part.vectors ? MmaVector<T>::kCount : 1;
+    const int fast = (part.along_filters ? Tile::BN : Tile::BM) / run;
+    const T* bias = static_cast<const T*>(p.bias);
+    const std::int64_t* stride = part.out.stride;
+    T* out = static_cast<T*>(part.out.data);
+    for (int e = static_cast<int>(threadIdx.x); e < Tile::BM * Tile::BN / run; e += Tile::kThreads) {
+        const int quick = e % fast * run, slow = e / fast;
+        const int row = part.along_filters ? slow : quick, column = part.along_filters ? quick : slow;
+        const std::int64_t number = origin.pixel + row, filter = origin.filter + column;
+        if (number >= part.pixel_count || filter >= p.filters) continue;
+        const std::int64_t k = origin.group * p.filters + filter;
+        const Pixel pixel = part.pixels.at(number);
+        T* to = out + pixel.n * stride[0] + k * stride[1] + pixel.i * stride[2] + pixel.j * stride[3];
+        const typename Kind::Acc* from =
+            tile + (part.along_filters ? row * Staging::kAlongColumns + column : column * Staging::kAlongRows + row);
+        if (!part.vectors) {
+            *to = narrow<T>(bias ? *from + widen(bias[k]) : *from);
+            continue;
+        }
+        MmaVector<T> vector;
+#pragma unroll
+        for (int i = 0; i < MmaVector<T>::kCount; ++i) {
+            vector.value[i] = narrow<T>(bias ? from[i] + widen(bias[part.along_filters ? k + i : k]) : from[i]);
+        }
+        *reinterpret_cast<MmaVector<T>*>(to) = vector;
+    }
+}
+
+template <typename Kind, typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    mma_correlation(const __grid_constant__ MmaCorrelation p) {
+    PYCONV_DYNAMIC_SHARED(unsigned char, shared);
+    for (std::int64_t tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
+        int index = 0;
+        while (index + 1 < p.parts && tile >= p.part[index + 1].first_tile) ++index;
+        const MmaPart& part = p.part[index];
+        const MmaOrigin origin(p, tile - part.first_tile, Tile::BM, Tile::BN);
+        MmaSums<Kind, Tile> sums = {};
+        multiply_depth<Kind, Tile>(MmaCorrelationLoader<Kind, Tile>(p, part, origin), shared, sums);
+        auto* staging = reinterpret_cast<typename Kind::Acc*>(shared);
+        MmaStaging<Kind, Tile>::put(staging, sums, part.along_filters);
+        __syncthreads();
+        store_sums<Kind, Tile>(p, part, origin, staging);
+        __syncthreads();
+    }
+}
+
+}  // namespace pyconv::cuda
