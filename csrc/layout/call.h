@@ -12,6 +12,15 @@ struct Call {
     Problem problem;
     Pass pass = Pass::forward;
     Tensors tensors;
+    bool tf32 = false;  // float32 products may be rounded to tf32, where the device has that: CUDA only
 };
+
+// What rows are asked about a call of which only shapes, strides and settings are known.
+inline Call without_data(const Call& call) {
+    Call result = call;
+    for (View* view : {&result.tensors.input, &result.tensors.weight, &result.tensors.output}) view->data = nullptr;
+    result.tensors.bias = nullptr;
+    return result;
+}
 
 }  // namespace pyconv

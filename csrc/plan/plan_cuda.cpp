@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "plan/plan_cuda.h"
 
+#include "plan/memo.h"
+
 namespace pyconv {
 
 namespace {
@@ -18,10 +20,31 @@ struct CudaTable {
     size_t workspace(const Row& row, const Call& call) const { return row.workspace(call); }
 };
 
+const CudaAlgorithm* row_named(std::string_view name) {
+    for (const CudaAlgorithm* row : cuda_algorithms())
+        if (name == row->name) return row;
+    return nullptr;
+}
+
 }  // namespace
 
 const CudaAlgorithm* choose_cuda(const Call& call, const std::string& forced, std::string* error) {
     return choose_from(CudaTable{}, call, forced, error);
+}
+
+CudaChoice choose_cuda_to_run(const Call& call, std::string_view forced, std::string* error) {
+    thread_local Memo<CudaChoice> memo;
+    const CudaAlgorithm* row = forced.empty() ? nullptr : row_named(forced);
+    const auto work = [&](CudaChoice* choice) {
+        const Call shape = without_data(call);
+        choice->algorithm = choose_cuda(shape, std::string(forced), error);
+        if (!choice->algorithm) return false;
+        choice->workspace = choice->algorithm->workspace(shape);
+        return true;
+    };
+    if (!row && !forced.empty()) return CudaChoice{choose_cuda(call, std::string(forced), error)};  // for its error
+    constexpr int kWorkers = 1;
+    return memo.find({call, kWorkers, static_cast<int64_t>(call.tf32), row}, work);
 }
 
 std::vector<CudaPlanRow> explain_cuda(const Call& call, const std::string& forced) {

@@ -236,9 +236,18 @@ void test_choice() {
     for (DType dtype : kTypes)
         for (const Problem& problem : problems(dtype))
             for (Pass pass : kPasses) {
-                const Call call{problem, pass, {}};
+                Call call{problem, pass, {}};
                 CHECK(choose_cuda(call, "", &error), error);
+                for (int asked = 0; asked < 4; ++asked) {  // worked out, then remembered, apart for each setting
+                    call.tf32 = asked % 2;
+                    const CudaChoice choice = choose_cuda_to_run(call, "", &error);
+                    CHECK(choice.algorithm == choose_cuda(call, "", &error), problem.to_string());
+                    CHECK_EQ(choice.workspace, choice.algorithm->workspace(call));
+                }
             }
+    const Call plain{problems(DType::f32)[0], Pass::forward, {}};
+    CHECK(choose_cuda_to_run(plain, f32_gemm_64x64_cuda.name, &error).algorithm == &f32_gemm_64x64_cuda, error);
+    CHECK(!choose_cuda_to_run(plain, "nonesuch", &error).algorithm && error.find("unknown") == 0, error);
     Call integers;
     integers.problem.dtype = DType::i64;
     CHECK(!choose_cuda(integers, "", &error) && error.find("no algorithm supports") == 0, error);
