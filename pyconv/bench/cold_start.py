@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,17 +15,19 @@ from .suites import DTYPES
 PROBLEM = "n32_c64_k64_i56x56_f3x3_p1"
 WHO = ("pyconv", "torch")
 SECONDS = 60  # after which a child is given up
+# The pyconv that is running, wherever it was found.
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from pyconv.bench.first_call import main; main(*sys.argv[2:])"
+)
 
 
 def child(who: str, problem: str, device: str, precision: str) -> dict[str, object]:
     """First and second call in a fresh process, torch imported, the device initialised, operands made."""
     root = str(Path(pyconv.__file__).resolve().parent.parent)
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
-    command = [sys.executable, "-m", "pyconv.bench.first_call", who, problem, device, precision]
+    command = [sys.executable, "-c", START, root, who, problem, device, precision]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SECONDS, env=os.environ | {"PYTHONPATH": path}
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
         return json.loads(done.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
         lines = done.stderr.splitlines() if not isinstance(error, subprocess.TimeoutExpired) else []

@@ -1,12 +1,8 @@
-"""Run as a process of its own by cold_start.py: prints the seconds of its first and second convolution.
-
-python -m pyconv.bench.first_call pyconv|torch PROBLEM DEVICE PRECISION
-"""
+"""Run by cold_start.py in a process of its own: prints the seconds of its first and second convolution."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 
 import torch
@@ -33,7 +29,3 @@ def main(who: str, text: str, device: str, precision: str) -> None:
             synchronize()
             seconds.append(time.perf_counter() - start)
     print(json.dumps({"first_seconds": seconds[0], "second_seconds": seconds[1]}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
