@@ -62,11 +62,16 @@ def losses(result: dict) -> str:
 
 def section(result: dict, name: str) -> str:
     machine, limits = result["machine"], result["limits"]
+    where = f"{machine['cpu']}, {machine['threads']} threads, {machine['isa']},"
+    best, what = "torch's better layout", "FMA peak"
+    if "gpu" in machine:
+        where = f"{machine['gpu']}, CUDA {machine['cuda']}, float32 precision {machine['precision']},"
+        best, what = "the best of torch's layouts and settings", "matrix product"
     peaks = ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in limits["fma_peak_gflops"].items() if v)
     facts = [
-        "Torch's time over pyconv's, geometric means, same layout / torch's better layout: above 1 pyconv is",
-        f"faster. {machine['cpu']}, {machine['threads']} threads, {machine['isa']},",
-        f"torch {machine['torch']}; measured FMA peak {peaks or 'unknown'},",
+        f"Torch's time over pyconv's, geometric means, same layout / {best}: above 1 pyconv is",
+        f"faster. {where}",
+        f"torch {machine['torch']}; measured {what} {peaks or 'unknown'},",
         f"copy {limits['copy_gigabytes']:.0f} GB/s; {machine['date']}, `benchmarks/results/{name}`.",
     ]
     failed = result["footer"]["failed"]

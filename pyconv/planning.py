@@ -49,13 +49,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan table for one problem and pass. str() is a table; iteration and indexing give its rows."""
+    """The plan table for one problem and pass. str() is a table; iteration and indexing give its rows.
+
+    tf32: whether float32 products may be rounded to it, on CUDA; torch.backends.cudnn.conv.fp32_precision
+    says so, to torch's own convolution and to this one.
+    """
 
     problem: str
     pass_: str
     layout: str
     device: str
     rows: tuple[Row, ...]
+    tf32: bool = False
 
     @property
     def chosen(self) -> str | None:
@@ -86,7 +91,8 @@ class Plan:
             for row in self.rows
         ]
         widths = [max(len(line[column]) for line in cells) for column in range(3)]
-        lines = [f"{self.problem}  {self.pass_}  {self.layout}  {self.device}"]
+        allowed = "  tf32 allowed" if self.tf32 else ""
+        lines = [f"{self.problem}  {self.pass_}  {self.layout}  {self.device}{allowed}"]
         for name, cost, workspace, remark in cells:
             lines.append(
                 f"  {name:<{widths[0]}}  {cost:>{widths[1]}}  {workspace:>{widths[2]}}  {remark}".rstrip()
@@ -154,7 +160,8 @@ def plan(
     problem.validate()
     layout, device = layout or "nchw", device or "cpu"
     rows = tuple(Row(**row) for row in _C.plan(problem, pass_, layout, device, algorithm))
-    return Plan(str(problem), pass_, layout, device, rows)
+    tf32 = device == "cuda" and problem.dtype == "float32" and _C.tf32_allowed()
+    return Plan(str(problem), pass_, layout, device, rows, tf32)
 
 
 @contextmanager

@@ -304,13 +304,14 @@ def in_layout(tensor: Tensor, layout: str) -> Tensor:
 
 @functools.cache
 def _plan(
-    text: str, dtype: torch.dtype, pass_: str, layout: str, device: str, isa: str, winograd: bool
+    text: str, dtype: torch.dtype, pass_: str, layout: str, device: str, *settings: object
 ) -> list[dict]:
     return _C.plan(parse(text, dtype), pass_, layout, device)
 
 
 def plan(text: str, dtype: torch.dtype, pass_: str, layout: str = "nchw", device: str = "cpu") -> list[dict]:
-    return _plan(text, dtype, pass_, layout, device, _C.isa(), _C.winograd_enabled())
+    settings = _C.isa(), _C.winograd_enabled(), _C.tf32_allowed()
+    return _plan(text, dtype, pass_, layout, device, *settings)
 
 
 # What a forced row says that supports a problem, but not in the strides it was given.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import problems
 import pytest
 import torch
 from variants import VARIANTS
 
+import pyconv
 from pyconv import _C
 
 _built = _C.build_info()["cuda"]
@@ -119,6 +122,35 @@ def test_a_device_that_is_not_current() -> None:
     for pass_ in problems.PASSES:
         assert not problems.check_exact(text, torch.float32, pass_, "nchw", device="cuda:1")
     assert torch.cuda.current_device() == 0
+
+
+@pytest.fixture(params=["ieee", "tf32"])
+def convolution_precision(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = request.param
+    yield request.param
+    torch.backends.cudnn.conv.fp32_precision = before
+
+
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_float32_is_rounded_only_where_torch_would_round_it(convolution_precision: str, pass_: str) -> None:
+    """Operands that tf32 does not hold: without leave for it, every row that does not refuse is exact."""
+    allowed = convolution_precision == "tf32"
+    text = "n2_c16_k16_i14_f3_p1"
+    p = problems.parse(text)
+    assert _C.tf32_allowed() == allowed == pyconv.plan(p, pass_=pass_, device="cuda").tf32
+    rows = _C.plan(p, pass_, "nchw", "cuda")
+    asked = _C.plan(p, pass_, "nchw", "cuda", "", allowed)
+    assert [row["refusal"] for row in rows] == [row["refusal"] for row in asked]
+    for row in rows:
+        if "_tf32" in row["name"] and not allowed:
+            assert "torch.backends.cudnn.conv.fp32_precision does not allow" in row["refusal"]
+    shaped = problems.pick(pass_, problems.operands(text, torch.float32))
+    a, b = (torch.full_like(tensor, 1 + 2.0**-12).cuda() for tensor in shaped)
+    want = problems.oracle(pass_, a, b, p)
+    for name in ["", *(row["name"] for row in rows if not row["refusal"])]:
+        share = ((problems.run(pass_, a, b, p, name) - want) / want).abs().max().item()
+        assert share < (2.0**-10 if allowed else 2.0**-14), f"{name or 'chosen'}: {share}"
 
 
 @pytest.mark.parametrize("pass_", problems.PASSES)

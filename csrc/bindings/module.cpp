@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // pyconv._C: problems, plans, instruction sets and build facts for Python. The operators are in torch.ops.pyconv.
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <pybind11/pybind11.h>
@@ -9,7 +10,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <optional>
 
+#include "bindings/cuda_device.h"
 #include "bindings/fft.h"
 #include "bindings/python_call.h"
 #include "cpu/isa.h"
@@ -23,6 +26,8 @@
 namespace py = pybind11;
 
 namespace pyconv::bindings {
+
+bool tf32_allowed() { return at::globalContext().allowTF32CuDNN(at::Float32Op::CONV); }
 
 namespace {
 
@@ -91,18 +96,23 @@ py::list described(const std::vector<Row>& rows) {
     return result;
 }
 
+// `tf32` is for CUDA: None for what torch allows now, which is what an operator would run.
 py::list plan(const Problem& problem, const std::string& pass, const std::string& layout, const std::string& device,
-              const std::string& algorithm) {
+              const std::string& algorithm, std::optional<bool> tf32) {
     const bool cuda = is_cuda(device);
     if (layout != "nchw" && layout != "nhwc")
         throw py::value_error("plan: layout must be 'nchw' or 'nhwc', got '" + layout + "'");
     const Status status = problem.validate();
     if (!status.ok()) throw py::value_error(status.message);
-    const Call call{problem, pass_of(pass), dense_tensors(problem, layout == "nhwc")};
+    Call call{problem, pass_of(pass), dense_tensors(problem, layout == "nhwc")};
 #if defined(PYCONV_CUDA_VERSION)
-    if (cuda) return described(explain_cuda(call, algorithm));
+    if (cuda) {
+        set_device_facts(&call);
+        if (tf32) call.tf32 = *tf32;
+        return described(explain_cuda(call, algorithm));
+    }
 #endif
-    (void)cuda;
+    (void)cuda, (void)tf32;
     return described(explain(call, at::get_num_threads(), algorithm));
 }
 
@@ -213,7 +223,8 @@ PYBIND11_MODULE(_C, module) {
     bind_problem(module);
     bind_calls(module);
     module.def("plan", &plan, py::arg("problem"), py::arg("pass_"), py::arg("layout") = "nchw",
-               py::arg("device") = "cpu", py::arg("algorithm") = "");
+               py::arg("device") = "cpu", py::arg("algorithm") = "", py::arg("tf32") = py::none());
+    module.def("tf32_allowed", &tf32_allowed);
     module.def("tiles", &tiles, py::arg("problem"), py::arg("pass_"), py::arg("layout"), py::arg("workers"));
     module.def("algorithms", &algorithms, py::arg("device") = "cpu");
     module.def("executed", &executed);

@@ -206,7 +206,6 @@ inline View mma_view(const MmaImages& a, void* copy) {
 template <typename Kind>
 Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cudaStream_t stream) {
     using T = typename Kind::T;
-    using Tiles = MmaTiles<Kind>;
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
     const MmaGroups groups = mma_groups(call.problem);
     const MmaImages input = mma_input(call), output = mma_output(call);

@@ -12,8 +12,18 @@ struct Call {
     Problem problem;
     Pass pass = Pass::forward;
     Tensors tensors;
-    int compute_capability = 0;  // of the CUDA device, 90 for 9.0; as far as kernels were compiled for it
-    bool tf32 = false;           // whether products of float32 may be rounded to tf32, where a device has that
+    // CUDA only: the device's compute capability, 90 for 9.0, as far as kernels were compiled for it; and whether products
+    // of float32 may be rounded to tf32, where the device has that.
+    int compute_capability = 0;
+    bool tf32 = false;
 };
+
+// What rows are asked about a call of which only shapes, strides and settings are known.
+inline Call without_data(const Call& call) {
+    Call result = call;
+    for (View* view : {&result.tensors.input, &result.tensors.weight, &result.tensors.output}) view->data = nullptr;
+    result.tensors.bias = nullptr;
+    return result;
+}
 
 }  // namespace pyconv

@@ -19,7 +19,8 @@ namespace pyconv {
 // Of tensors only the strides: rows are asked about calls without data.
 class PlanKey {
 public:
-    // `settings` and `forced` are whatever else decides: what the process allows, the row that was asked for.
+    // `settings` and `forced` are whatever else decides: what the process allows (on CUDA: what Call says of the
+    // device), the row that was asked for.
     PlanKey(const Call& call, int workers, int64_t settings, const void* forced) {
         const Problem& a = call.problem;
         static_assert(sizeof(Problem) == 17 * sizeof(int64_t), "a field of Problem is missing from this list");

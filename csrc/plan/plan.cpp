@@ -27,14 +27,6 @@ struct CpuTable {
 // Modelled seconds below which one worker does a call alone: what two would gain is less than waking one takes.
 constexpr double kWorthSharing = 10e-6;
 
-// What the rows are asked about a call of which only these things are known.
-Call without_data(const Call& call) {
-    Call result = call;
-    for (View* view : {&result.tensors.input, &result.tensors.weight, &result.tensors.output}) view->data = nullptr;
-    result.tensors.bias = nullptr;
-    return result;
-}
-
 // Remembers how much it was asked to do, and does not do it.
 class CountingExecutor final : public Executor {
 public:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cuda/algorithm.h"
@@ -16,6 +17,10 @@ const std::vector<const CudaAlgorithm*>& cuda_algorithms();
 using CudaPlanRow = PlanRowOf<CudaAlgorithm>;
 
 const CudaAlgorithm* choose_cuda(const Call& call, const std::string& forced, std::string* error);
+
+// choose_cuda(), remembered by each thread: rows are asked about the call without its data.
+const CudaAlgorithm* choose_cuda_to_run(const Call& call, std::string_view forced, std::string* error);
+
 std::vector<CudaPlanRow> explain_cuda(const Call& call, const std::string& forced);
 
 }  // namespace pyconv

@@ -7,54 +7,20 @@ FAILED, is not timed, and makes the exit status non-zero. benchmarks/README.md s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
-from pathlib import Path
 
 import torch
 
-from . import cases, peak, report, suites
-from .peers import PEERS, missing
-from .runner import Options, measure
+from . import cold_start, peak, report, suites
+from .arguments import parsed
+from .peers import PEERS
+from .precision import convolution_precision
+from .runner import Allowance, Options, measure
 
 __all__ = ["main", "run"]
-
-BUDGET_SECONDS = 0.12
-QUICK_BUDGET_SECONDS = 0.04
-
-
-def parser() -> argparse.ArgumentParser:
-    known = suites.names()
-    made = argparse.ArgumentParser(
-        prog="python -m pyconv bench",
-        description="Verify every row against float64, then time it interleaved with torch in both layouts.",
-        epilog="With neither problems nor suites, all suites are run.",
-    )
-    made.add_argument("problems", nargs="*", metavar="PROBLEM", help="such as n8_c64_k128_i56x56_f3x3_s1_p1")
-    made.add_argument("--suite", nargs="+", default=[], metavar="NAME", help=f"of: {', '.join(known)}, all")
-    made.add_argument("--pass", nargs="+", default=list(cases.PASSES), choices=cases.PASSES, dest="passes")
-    made.add_argument(
-        "--dtype", nargs="+", default=[], choices=sorted(suites.DTYPES), help="default: the problem's"
-    )
-    made.add_argument("--layout", nargs="+", default=list(cases.LAYOUTS), choices=cases.LAYOUTS)
-    made.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="default: torch's own choice"
-    )
-    made.add_argument("--device", default="cpu", help="cpu, or cuda[:N]")
-    made.add_argument("--algorithm", default="", metavar="NAME", help="force one row of the plan")
-    made.add_argument("--exhaustive", action="store_true", help="also time what the plan could have chosen")
-    made.add_argument(
-        "--peers",
-        nargs="*",
-        default=["torch"],
-        choices=list(PEERS),
-        help="default: torch; the others need pip install 'pyconv[peers]'",
-    )
-    made.add_argument("--quick", action="store_true", help="a third of each suite, fewer samples")
-    made.add_argument("--budget", type=float, help="seconds of samples for each entrant of a row")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write machine facts, rows and footer")
-    return made
 
 
 def progress(total: int):
@@ -67,25 +33,56 @@ def progress(total: int):
 
 
 def measured_limits(args: argparse.Namespace, dtypes: list[str]) -> dict:
-    return {
-        "fma_peak_gflops": {name: peak.fma_peak(name, args.threads, args.device) for name in dtypes},
-        "copy_gigabytes": round(peak.copy_bandwidth(args.device), 1),
-    }
+    """What "% peak" and GB/s are to be held against: of a GPU, by matrix products in the rows' precision."""
+    copy = round(peak.copy_bandwidth(args.device), 1)
+    if args.device == "cpu":
+        peaks = {name: peak.fma_peak(name, args.threads, args.device) for name in dtypes}
+        return {"fma_peak_gflops": peaks, "copy_gigabytes": copy}
+    products = peak.device_peaks(args.device)
+    rounded = {"float32": "tf32"} if args.precision == "tf32" else {}
+    peaks = {name: products[rounded.get(name, name)] for name in dtypes}
+    return {"fma_peak_gflops": peaks, "matmul_gflops": products, "copy_gigabytes": copy}
 
 
 def describe(limits: dict) -> str:
-    peaks = [f"{name} {value:.0f} GFLOP/s" for name, value in limits["fma_peak_gflops"].items() if value]
-    return f"FMA peak {', '.join(peaks) or 'unknown'}; copy {limits['copy_gigabytes']:.1f} GB/s"
+    products = limits.get("matmul_gflops")
+    named = products or limits["fma_peak_gflops"]
+    peaks = [f"{name} {value:.0f} GFLOP/s" for name, value in named.items() if value]
+    what = f"matrix product {peak.MATRIX}^3" if products else "FMA peak"
+    return f"{what} {', '.join(peaks) or 'unknown'}; copy {limits['copy_gigabytes']:.1f} GB/s"
 
 
-def run(options: Options, entries: list[suites.Entry], passes: list[str]) -> list[report.Row]:
-    """Measure and print every row. A problem that cannot be set up is a failed row, and the run goes on."""
+def device_lost(device: str) -> bool:
+    """Whether a kernel has left the device unusable: everything after it would fail with its error."""
+    if device == "cpu":
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        print(f"bench: the device is lost: {str(error).splitlines()[0]}", file=sys.stderr)
+        return True
+    # Blocks that the allocator keeps for sizes that do not come again.
+    if 2 * torch.cuda.memory_reserved() > torch.cuda.get_device_properties(device).total_memory:
+        torch.cuda.empty_cache()
+    return False
+
+
+def run(
+    options: Options, entries: list[suites.Entry], passes: list[str], limit: float | None = None
+) -> list[report.Row]:
+    """Measure and print every row. A problem that cannot be set up is a failed row, and the run goes on.
+
+    No problem is started after `limit` seconds, nor on a device that is lost.
+    """
+    start = time.perf_counter()
     width = max(len(str(entry.problem)) for entry in entries)
     others = [name for name in options.peers if name != "torch"]
     print(report.header(width, [PEERS[name].label for name in others]), flush=True)
     rows: list[report.Row] = []
     with progress(len(entries) * len(passes)) as bar:
         for entry in entries:
+            if (limit and time.perf_counter() - start > limit) or device_lost(options.device):
+                break
             for pass_ in passes:
                 bar.set_description(f"{entry.problem} {pass_}")
                 try:
@@ -114,23 +111,14 @@ def run(options: Options, entries: list[suites.Entry], passes: list[str]) -> lis
 
 def main(argv: list[str] | None = None) -> int:
     """Run the bench; the result is the exit status, 0 only if every row that was not refused is verified."""
-    made = parser()
-    args = made.parse_args(argv)
-    if args.threads < 1:
-        made.error(f"--threads must be at least 1, got {args.threads}")
-    absent = [sentence for sentence in (missing(PEERS[name]) for name in args.peers) if sentence]
-    if absent:
-        made.error("; ".join(absent))
-    wanted = args.suite or ([] if args.problems else ["all"])
-    wanted = suites.names() if "all" in wanted else wanted
-    try:
-        entries = suites.select(wanted, args.problems, args.dtype, args.quick)
-    except ValueError as error:
-        made.error(str(error))
+    args, entries = parsed(argv)
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads)
     try:
-        return bench(args, entries)
+        if args.device == "cpu":
+            return bench(args, entries)
+        with torch.cuda.device(args.device), convolution_precision(args.precision):
+            return bench(args, entries)
     finally:
         torch.set_num_threads(before)
 
@@ -141,7 +129,11 @@ def bench(args: argparse.Namespace, entries: list[suites.Entry]) -> int:
     facts = peak.machine(args.device, args.threads)
     limits = measured_limits(args, dtypes)
     name = facts.get("gpu", facts["cpu"])
-    print(f"{name}, {facts['cores']} cores, {facts['threads']} threads, {facts['isa']}")
+    if args.device == "cpu":
+        print(f"{name}, {facts['cores']} cores, {facts['threads']} threads, {facts['isa']}")
+    else:
+        facts["precision"] = args.precision
+        print(f"{name}, CUDA {facts['cuda']}, cuDNN {facts['cudnn']}, float32 precision {args.precision}")
     print(f"torch {facts['torch']}; measured now: {describe(limits)}")
     if facts["load_before"] > 1:
         print(f"The machine is busy (load average {facts['load_before']}): do not rely on the times below")
@@ -151,22 +143,45 @@ def bench(args: argparse.Namespace, entries: list[suites.Entry]) -> int:
         algorithm=args.algorithm,
         peers=tuple(dict.fromkeys(args.peers)),
         exhaustive=args.exhaustive,
-        budget=args.budget or (QUICK_BUDGET_SECONDS if args.quick else BUDGET_SECONDS),
+        budget=args.budget,
         peak=limits["fma_peak_gflops"],
+        tf32=args.precision == "tf32",
+        tuning=Allowance(args.tuning),
     )
-    rows = run(options, entries, args.passes)
+    rows = run(options, entries, args.passes, args.limit)
+    reached = len({row.problem for row in rows})
     # Measured again: a peak that moved says how far the machine itself did during the run.
-    later = measured_limits(args, dtypes)
+    later, cold = None, None
+    with contextlib.suppress(RuntimeError):  # of a device that is lost: what was measured is still written
+        later = measured_limits(args, dtypes)
+        if args.device != "cpu" and not args.no_cold_start:
+            torch.cuda.empty_cache()
+            cold = cold_start.measure(dtypes[0], args.device, args.precision)
     seconds = time.perf_counter() - start
     summary = report.footer(rows)
     print(f"\n{report.format_footer(summary, rows)}")
-    print(f"{len(rows)} rows in {seconds:.0f} s; measured at the end: {describe(later)}")
+    if cold:
+        print(cold_start.format_lines(cold))
+    if reached < len(entries):
+        print(f"Not reached: {len(entries) - reached} of {len(entries)} problems")
+    if args.device != "cpu" and options.tuning.spent:
+        print(f"cuDNN's tuning took {options.tuning.spent:.0f} s of {args.tuning:.0f}")
+    at_the_end = describe(later) if later else "nothing, the device is lost"
+    print(f"{len(rows)} rows in {seconds:.0f} s; measured at the end: {at_the_end}")
     if args.json:
+        device_options = {"batch": args.batch, "precision": args.precision} if args.device != "cpu" else {}
         result = {
             "machine": facts,
             "limits": limits,
             "limits_at_the_end": later,
-            "options": {"budget_seconds": options.budget, "quick": args.quick, "passes": args.passes},
+            **({"cold_start": cold} if cold else {}),
+            **({"problems_not_reached": len(entries) - reached} if reached < len(entries) else {}),
+            "options": {
+                "budget_seconds": options.budget,
+                "quick": args.quick,
+                "passes": args.passes,
+                **device_options,
+            },
             "footer": summary,
             "seconds": round(seconds, 1),
             "rows": [row.to_json() for row in rows],
@@ -174,4 +189,4 @@ def bench(args: argparse.Namespace, entries: list[suites.Entry]) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(f"Written: {args.json}")
-    return 1 if summary["failed"] else 0
+    return 1 if summary["failed"] or later is None else 0

@@ -34,12 +34,12 @@ def dtype_of(problem: _C.Problem) -> torch.dtype:
 
 
 def make(problem: _C.Problem, device: str = "cpu") -> Tensors:
-    """Uniform values in [-1, 1), the same for the same problem on every run."""
-    generator = torch.Generator().manual_seed(20)
+    """Uniform values in [-1, 1), the same for a problem on every run; drawn where they will be used."""
+    generator = torch.Generator(device=device).manual_seed(20)
 
     def values(*shape: int) -> torch.Tensor:
-        drawn = torch.rand(shape, generator=generator) * 2 - 1
-        return drawn.to(device=device, dtype=dtype_of(problem))
+        drawn = torch.rand(shape, generator=generator, device=device) * 2 - 1
+        return drawn.to(dtype=dtype_of(problem))
 
     return Tensors(
         x=values(problem.n, problem.c, problem.h, problem.w),
@@ -76,22 +76,33 @@ def last_level_cache() -> int:
     return max(sizes) or 32 * MIB
 
 
+def set_count(size: int, device: torch.device) -> int:
+    """How many sets of `size` bytes are rotated, at least 2.
+
+    On the CPU together twice the last level cache (at most 512 MiB), at most 16 sets: operands that small
+    stay in a near cache in real use too. On CUDA three times the L2 cache, which a kernel's writes share, at
+    most 64 sets.
+    """
+    if device.type == "cuda":
+        wanted, most = 3 * torch.cuda.get_device_properties(device).L2_cache_size, 64
+    else:
+        wanted, most = min(2 * last_level_cache(), 512 * MIB), 16
+    return min(most, max(2, math.ceil(wanted / max(size, 1))))
+
+
 class Rotation:
     """Equal sets of operands taken in turn, so that no call finds its operands where the last one left them.
 
-    Together the sets are twice the last level cache (at most 512 MiB), but at least 2 and at most 16 sets:
-    operands that small stay in a near cache in real use too. All peers of a layout share one rotation, each
-    call taking the next set, so no peer warms a buffer for the one after it.
+    All peers of a layout share one rotation, each call taking the next set, so no peer warms a buffer for the
+    one after it.
     """
 
     def __init__(self, tensors: Tensors, layout: str, pass_: str):
         first = tensors.map(lambda tensor: in_layout(tensor, layout))
         operands = OPERANDS[pass_]
         size = sum(getattr(first, name).nbytes for name in operands)
-        wanted = min(2 * last_level_cache(), 512 * MIB)
-        count = min(16, max(2, math.ceil(wanted / max(size, 1))))
         self.sets = [first]
-        for _ in range(count - 1):
+        for _ in range(set_count(size, first.x.device) - 1):
             # Only what the pass reads is copied: the third tensor lends its shape.
             fresh = {name: in_layout(getattr(first, name), layout) for name in operands}
             self.sets.append(Tensors(**{"x": first.x, "w": first.w, "dy": first.dy, **fresh}))

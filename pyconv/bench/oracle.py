@@ -1,11 +1,19 @@
 """The float64 answer to a problem, and how far from it a correct result may lie.
 
-    bound = L * eps_acc * corr(|a|, |b|) + eps_out * |y| + oracle
+    bound = (L * eps_acc + tf32) * corr(|a|, |b|) + eps_out * |y| + oracle
 
 a and b are the operands of the pass, L the length of its sum (C/G*R*S forward, K/G*R*S for the input
 gradient, N*P*Q for the weight gradient), eps_acc the epsilon of the type that accumulates, eps_out that of
 the result (one rounding), and `oracle` the error of the FFT oracle where it is used. Summing L products in
 any order errs by at most about L * eps/2 * corr(|a|, |b|): a result outside the bound is wrong.
+
+`tf32` is 0 unless float32 may be rounded to tf32. Then each operand of a product may be off by u = 2^-11 of
+itself (tf32 has 10 bits after the point; rounding to nearest errs by half of the last): the product is
+a (1 + d) b (1 + e) with |d|, |e| <= u, off by at most (2 u + u^2) |a| |b|, and a sum of them by that times
+corr(|a|, |b|). That the sum itself errs by a share of the rounded products, not of the exact ones, is within
+the factor of two between L * eps and L * eps/2.
+
+On a GPU all of it is computed there, in float64 by cuDNN's default algorithms.
 """
 
 from __future__ import annotations
@@ -19,6 +27,7 @@ from pyconv import _C
 
 from .cases import Tensors, dtype_of
 from .peers import pad, torch_call
+from .precision import TF32_PRODUCT_ERROR
 
 # From this many taps the im2col of torch's float64 kernels costs more, in time and memory, than an FFT.
 FFT_TAPS = 16
@@ -37,9 +46,9 @@ class Check:
 
 
 class Oracle:
-    """Answer and bound of one pass of a problem on given tensors."""
+    """Answer and bound of one pass of a problem on given tensors; `tf32` as the module says."""
 
-    def __init__(self, problem: _C.Problem, pass_: str, tensors: Tensors):
+    def __init__(self, problem: _C.Problem, pass_: str, tensors: Tensors, tf32: bool = False):
         dtype = dtype_of(problem)
         accumulator = torch.float64 if dtype == torch.float64 else torch.float32
         exact = tensors.map(lambda t: t.double())
@@ -53,7 +62,8 @@ class Oracle:
             # A sum of magnitudes has no cancellation: float32 gives it to a few digits, much sooner.
             spread = torch_call(problem, pass_)(magnitudes.map(lambda t: t.float())).double()
         info = torch.finfo(dtype)
-        self.bound = spread.mul_(sum_length(problem, pass_) * torch.finfo(accumulator).eps)
+        rounding = TF32_PRODUCT_ERROR if tf32 and dtype == torch.float32 else 0.0
+        self.bound = spread.mul_(sum_length(problem, pass_) * torch.finfo(accumulator).eps + rounding)
         self.bound.add_(self.answer.abs(), alpha=info.eps).add_(info.tiny)
         if by_fft:
             self.bound.add_(fft_error(problem, pass_, exact))

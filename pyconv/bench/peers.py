@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -13,8 +15,8 @@ import pyconv
 from pyconv import _C
 
 from .cases import Tensors
-
-Call = Callable[[Tensors], torch.Tensor]
+from .clock import Call
+from .timing import T, here
 
 
 class Peer(Protocol):
@@ -22,6 +24,10 @@ class Peer(Protocol):
     label: str  # of its column: "x label"
     layouts: tuple[str, ...]  # those it takes as they are
     packages: tuple[str, ...]  # modules it cannot do without
+    devices: tuple[str, ...]
+
+    def place(self, work: Callable[[], T]) -> T:
+        """Does the work where this peer's calls belong: `here`, or a thread with settings of its own."""
 
     def refusal(self, problem: _C.Problem, pass_: str) -> str:
         """Why this peer cannot run the pass, as a sentence, or an empty string."""
@@ -114,12 +120,43 @@ class Torch:
     name = label = "torch"
     layouts = ("nchw", "nhwc")
     packages = ()
+    devices = ("cpu", "cuda")
+    place = staticmethod(here)
 
     def refusal(self, problem: _C.Problem, pass_: str) -> str:
         return ""
 
     def prepare(self, problem: _C.Problem, pass_: str) -> Call:
         return torch_call(problem, pass_)
+
+
+@cache
+def tuning_thread(device: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(device,))
+
+
+class TunedTorch(Torch):
+    """The same with torch.backends.cudnn.benchmark on: the first call of a shape tries cuDNN's algorithms.
+
+    In a thread of its own: torch remembers an algorithm for each shape and thread, whether it was tried or
+    taken from cuDNN's heuristics, so in one thread whichever setting comes first would decide for both.
+    """
+
+    name, label = "torch_tuned", "tuned"
+    devices = ("cuda",)
+
+    @staticmethod
+    def place(work: Callable[[], T]) -> T:
+        def tuned() -> T:
+            before = torch.backends.cudnn.benchmark
+            torch.backends.cudnn.benchmark = True
+            try:
+                with torch.no_grad():  # which is a setting of the thread
+                    return work()
+            finally:
+                torch.backends.cudnn.benchmark = before
+
+        return tuning_thread(torch.cuda.current_device()).submit(tuned).result()
 
 
 def not_forward_on_zeros(problem: _C.Problem, pass_: str, dtypes: tuple[str, ...]) -> str:
@@ -152,6 +189,8 @@ class OnnxRuntime:
     name, label = "onnxruntime", "onnx"
     layouts = ("nchw",)
     packages = ("onnx", "onnxruntime")
+    devices = ("cpu",)
+    place = staticmethod(here)
 
     def refusal(self, problem: _C.Problem, pass_: str) -> str:
         return not_forward_on_zeros(problem, pass_, ("float32", "float64", "float16"))
@@ -201,6 +240,8 @@ class OpenCV:
     name, label = "opencv", "cv2"
     layouts = ("nchw",)
     packages = ("cv2",)
+    devices = ("cpu",)
+    place = staticmethod(here)
 
     def refusal(self, problem: _C.Problem, pass_: str) -> str:
         reason = not_forward_on_zeros(problem, pass_, ("float32", "float64")) or not_one_plane(problem)
@@ -233,6 +274,8 @@ class SciPy:
     name = label = "scipy"
     layouts = ("nchw",)
     packages = ("scipy",)
+    devices = ("cpu",)
+    place = staticmethod(here)
 
     def refusal(self, problem: _C.Problem, pass_: str) -> str:
         reason = not_forward_on_zeros(problem, pass_, ("float32", "float64")) or not_one_plane(problem)
@@ -267,4 +310,6 @@ class SciPy:
         return call
 
 
-PEERS: dict[str, Peer] = {peer.name: peer for peer in (Torch(), OnnxRuntime(), OpenCV(), SciPy())}
+PEERS: dict[str, Peer] = {
+    peer.name: peer for peer in (Torch(), TunedTorch(), OnnxRuntime(), OpenCV(), SciPy())
+}

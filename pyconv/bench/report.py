@@ -29,7 +29,7 @@ class Row:
     share_of_peak: float | None = None
     gigabytes: float | None = None
     same_layout: float | None = None  # torch's time in this layout / ours
-    best_layout: float | None = None  # torch's time in its better layout / ours
+    best_layout: float | None = None  # torch's time in its better layout (on CUDA: and setting) / ours
     error_over_bound: float | None = None
     error_over_max: float | None = None
     peers: dict[str, dict[str, float]] = field(default_factory=dict)  # "torch nchw" -> seconds, errors
@@ -208,17 +208,20 @@ def wins(ratios: Iterable[float]) -> dict[str, int]:
 
 
 def format_footer(summary: dict, rows: list[Row], losses_shown: int = 10) -> str:
+    # With torch_tuned beside it, torch's best is over two layouts and two settings.
+    best = "best setting" if "torch_tuned" in summary["others"] else "best layout"
+
     def line(label: str, mean: dict) -> str:
         return (
             f"  {label:<16} {mean['rows']:>5} rows   x torch, same layout {number(mean['same_layout'], 2):>7}"
-            f"   x torch, its best layout {number(mean['best_layout'], 2):>7}"
+            f"   x torch, its {best} {number(mean['best_layout'], 2):>7}"
         )
 
     lines = ["Geometric means of torch's time over pyconv's:", line("overall", summary["overall"])]
     for kind in ("passes", "dtypes", "suites"):
         if len(summary[kind]) > 1:
             lines += [line(name, mean) for name, mean in summary[kind].items()]
-    for key, label in (("same_layout", "same layout"), ("best_layout", "torch's best layout")):
+    for key, label in (("same_layout", "same layout"), ("best_layout", f"torch's {best}")):
         count = summary[key]
         wins_and_ties = f"{count['wins']} wins, {count['ties']} ties (within {TIE:.0%})"
         lines.append(f"Against {label}: {wins_and_ties}, {count['losses']} losses")
@@ -226,9 +229,9 @@ def format_footer(summary: dict, rows: list[Row], losses_shown: int = 10) -> str
     losses.sort(key=lambda row: row.best_layout)
     if summary["worst"]:
         slowest = summary["worst"]
-        lines.append(f"Worst row: {slowest['row']}, {slowest['best_layout']:.2f} x torch's best layout")
+        lines.append(f"Worst row: {slowest['row']}, {slowest['best_layout']:.2f} x torch's {best}")
     if losses:
-        lines.append(f"Slower than torch's best layout (the worst {min(losses_shown, len(losses))}):")
+        lines.append(f"Slower than torch's {best} (the worst {min(losses_shown, len(losses))}):")
         lines += [f"  {row.best_layout:5.2f}  {named(row)}  {row.algorithm}" for row in losses[:losses_shown]]
     for name, other in summary["others"].items():
         lines += format_other(name, other, losses_shown)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from pyconv import _C
 
 from . import cases
+from .clock import Call
 from .oracle import Oracle
-from .peers import PEERS, Call, pyconv_call
+from .peers import PEERS, pyconv_call
 from .report import Row
 from .suites import Entry
 from .timing import Entrant, round_robin, timed
@@ -18,6 +21,18 @@ from .timing import Entrant, round_robin, timed
 # With --exhaustive, a candidate that the plan expects to take longer than this is left out: the seven loops
 # on a VGG layer would take minutes to tell what is known.
 EXHAUSTIVE_SECONDS = 1.0
+
+
+@dataclass
+class Allowance:
+    """Seconds that may be spent in all, and were."""
+
+    seconds: float = float("inf")
+    spent: float = 0.0
+
+    @property
+    def used_up(self) -> bool:
+        return self.spent >= self.seconds
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,8 @@ class Options:
     exhaustive: bool
     budget: float  # seconds of samples for each entrant of a row
     peak: dict[str, float | None]  # by dtype
+    tf32: bool = False  # whether float32 products may be rounded to it
+    tuning: Allowance = field(default_factory=Allowance)  # of first calls that try algorithms
 
 
 def candidates(entry: Entry, pass_: str, layout: str, options: Options) -> list[Row]:
@@ -41,7 +58,7 @@ def candidates(entry: Entry, pass_: str, layout: str, options: Options) -> list[
         "dtype": entry.problem.dtype,
     }
     try:
-        table = _C.plan(entry.problem, pass_, layout, options.device, options.algorithm)
+        table = _C.plan(entry.problem, pass_, layout, options.device.split(":")[0], options.algorithm)
     except (RuntimeError, ValueError) as error:
         return [Row(**base, algorithm=options.algorithm or "-", status="failed", note=str(error))]
     chosen = next((line for line in table if line["chosen"]), None)
@@ -79,7 +96,7 @@ def measure(entry: Entry, pass_: str, options: Options) -> list[Row]:
     """The rows of one problem and pass, in every layout asked for."""
     problem = entry.problem
     tensors = cases.make(problem, options.device)
-    oracle = Oracle(problem, pass_, tensors)
+    oracle = Oracle(problem, pass_, tensors, options.tf32)
     rotations = {layout: cases.Rotation(tensors, layout, pass_) for layout in cases.LAYOUTS}
     rows: list[Row] = []
     entrants: dict[str, Entrant] = {}
@@ -111,18 +128,22 @@ def peer_entrants(
     errors: dict[str, dict[str, float]] = {}
     for name in options.peers:
         peer = PEERS[name]
-        if peer.refusal(problem, pass_):
+        tunes = peer.name == "torch_tuned"
+        if peer.refusal(problem, pass_) or (tunes and options.tuning.used_up):
             continue
         call = peer.prepare(problem, pass_)
         for layout in peer.layouts:
             rotation = rotations[layout]
             try:
-                result, seconds = timed(call, rotation.sets[0], options.device)
+                started = time.perf_counter()
+                result, seconds = peer.place(partial(timed, call, rotation.sets[0], options.device))
+                if tunes:
+                    options.tuning.spent += time.perf_counter() - started
                 check = oracle.check(result)
             except (RuntimeError, NotImplementedError, ValueError, *foreign_errors(name)):
                 continue  # the peer has no kernel for this dtype or shape: its columns show a dash
             key = f"{name} {layout}"
-            entrants[key] = Entrant(call, rotation, [seconds])
+            entrants[key] = Entrant(call, rotation, [seconds], peer.place)
             errors[key] = {"error_over_bound": check.error_over_bound, "error_over_max": check.error_over_max}
     return entrants, errors
 
@@ -157,8 +178,9 @@ def fill(
     peak = options.peak.get(row.dtype)
     row.share_of_peak = row.gflops / peak if peak else None
     row.peers = {key: {"seconds": peer.median, **errors[key]} for key, peer in beside.items()}
-    times = {key.split()[1]: peer.median for key, peer in beside.items() if key.startswith("torch ")}
-    if row.layout in times:
-        row.same_layout = times[row.layout] / row.seconds
+    # In its default setting and the same layout, and in the better of all its settings and layouts.
+    if f"torch {row.layout}" in beside:
+        row.same_layout = beside[f"torch {row.layout}"].median / row.seconds
+    times = [peer.median for key, peer in beside.items() if key.split()[0] in ("torch", "torch_tuned")]
     if times:
-        row.best_layout = min(times.values()) / row.seconds
+        row.best_layout = min(times) / row.seconds

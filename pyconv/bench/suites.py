@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from pyconv import _C
@@ -11,6 +12,9 @@ FOLDER = Path(__file__).parent / "suites"
 
 # The token of a problem string for each dtype the bench takes, and torch's name of that dtype.
 DTYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16", "f16": "float16"}
+
+# Of input, weight and output together, where a batch is chosen here: 1 GiB of float32.
+MOST_ELEMENTS = 1 << 28
 
 
 @dataclass
@@ -40,10 +44,32 @@ def with_dtype(problem: _C.Problem, token: str) -> _C.Problem:
     return _C.Problem.parse("_".join([*kept, token]))
 
 
-def select(suites: list[str], problems: list[str], dtypes: list[str], quick: bool) -> list[Entry]:
+def with_batch(problem: _C.Problem, n: int, most_elements: int = MOST_ELEMENTS) -> _C.Problem:
+    """The same problem with n images; with fewer, a power of two, where the tensors would be too large."""
+    image = problem.c * problem.h * problem.w + problem.k * problem.p * problem.q
+    weight = problem.k * (problem.c // problem.groups) * problem.r * problem.s
+    fitting = max(1, (most_elements - weight) // max(image, 1))
+    changed = _C.Problem.parse(str(problem))
+    changed.n = n if n <= fitting else 1 << (fitting.bit_length() - 1)
+    return changed
+
+
+def in_turn(entries: list[Entry]) -> list[Entry]:
+    """One of each suite, then the next of each: a run that is cut off has seen something of all of them."""
+    queues: dict[str, list[Entry]] = {}
+    for entry in entries:
+        queues.setdefault(entry.suites[0] if entry.suites else "", []).append(entry)
+    rounds = zip_longest(*queues.values())
+    return [entry for round_ in rounds for entry in round_ if entry is not None]
+
+
+def select(
+    suites: list[str], problems: list[str], dtypes: list[str], quick: bool, batch: int = 0
+) -> list[Entry]:
     """The entries to run: suites first, then single problems; a problem named twice is measured once.
 
-    With `quick`, every third problem of a suite is kept. With no dtypes, each problem keeps its own.
+    With `quick`, every third problem of a suite is kept. With no dtypes, each problem keeps its own; with no
+    batch, its own number of images.
     """
     asked = [(line, suite) for suite in suites for line in read(suite)[:: 3 if quick else 1]]
     asked += [(line, "") for line in problems]
@@ -54,6 +80,8 @@ def select(suites: list[str], problems: list[str], dtypes: list[str], quick: boo
             problem.validate()
             if token:
                 problem = with_dtype(problem, token)
+            if batch:
+                problem = with_batch(problem, batch)
             entry = entries.setdefault(str(problem), Entry(problem))
             if suite and suite not in entry.suites:
                 entry.suites.append(suite)

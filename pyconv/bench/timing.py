@@ -8,14 +8,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
 from .cases import Rotation, Tensors
-from .peers import Call
+from .clock import Call, Clock, clock_of
 
-# A sample shorter than this is repeated inside one reading of the clock, whose own cost would show otherwise.
-SAMPLE_SECONDS = 100e-6
+T = TypeVar("T")
+
 MIN_SAMPLES = 3
 MAX_SAMPLES = 200
 # A call that took longer than this when it was checked is not made again: that one time is its sample. Some
@@ -23,13 +24,22 @@ MAX_SAMPLES = 200
 SLOW_SECONDS = 2.0
 
 
+def here(work: Callable[[], T]) -> T:
+    """Where most entrants run: in the thread that asks."""
+    return work()
+
+
 @dataclass
 class Entrant:
-    """One thing to time: a call, the operands it takes in turn, and the samples so far (seconds a call)."""
+    """One thing to time: a call, the operands it takes in turn, and the samples so far (seconds a call).
+
+    `place` runs a whole sample, in a thread and under settings of the entrant's own if it needs them.
+    """
 
     call: Call
     rotation: Rotation
     samples: list[float] = field(default_factory=list)
+    place: Callable[[Callable[[], float]], float] = here
     spent: float = 0.0
     repeats: int = 1
 
@@ -46,40 +56,34 @@ class Entrant:
         return count >= MAX_SAMPLES or (count >= MIN_SAMPLES and self.spent >= budget)
 
 
-def synchronizer(device: str) -> Callable[[], None]:
-    return torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
-
-
 def timed(call: Call, tensors: Tensors, device: str) -> tuple[torch.Tensor, float]:
     """One result, and the seconds it took the first time."""
-    synchronize = synchronizer(device)
-    synchronize()
+    clock = clock_of(device)
+    clock.synchronize()
     start = time.perf_counter()
     result = call(tensors)
-    synchronize()
-    return result, time.perf_counter() - start
+    clock.synchronize()
+    seconds = time.perf_counter() - start
+    if seconds > SLOW_SECONDS and device != "cpu":
+        # A first call on a GPU may have loaded libraries and tried algorithms: that is not its time.
+        seconds = clock.read(call, [tensors])
+    return result, seconds
 
 
-def sample(entrant: Entrant, synchronize: Callable[[], None]) -> float:
+def sample(entrant: Entrant, clock: Clock) -> float:
     """Seconds a call, averaged over `repeats` calls on consecutive sets of operands."""
     operands = entrant.rotation.take(entrant.repeats)
-    call = entrant.call
-    synchronize()
-    start = time.perf_counter()
-    for tensors in operands:
-        call(tensors)
-    synchronize()
-    elapsed = time.perf_counter() - start
+    elapsed = entrant.place(lambda: clock.read(entrant.call, operands))
     entrant.spent += elapsed
     return elapsed / entrant.repeats
 
 
-def warm(entrant: Entrant, synchronize: Callable[[], None], budget: float) -> None:
+def warm(entrant: Entrant, clock: Clock, budget: float) -> None:
     """Let caches of code and plans fill, and learn how many calls make a sample worth reading."""
-    seconds = sample(entrant, synchronize)
+    seconds = sample(entrant, clock)
     if seconds < budget / 4:
-        seconds = min(seconds, sample(entrant, synchronize))
-    entrant.repeats = max(1, min(1000, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-9))))
+        seconds = min(seconds, sample(entrant, clock))
+    entrant.repeats = max(1, min(1000, math.ceil(clock.sample_seconds / max(seconds, 1e-9))))
     entrant.spent = 0.0
 
 
@@ -89,17 +93,17 @@ def round_robin(entrants: list[Entrant], budget: float, device: str) -> None:
     Entrants come with the time of their checked call as their only sample. It is kept for a slow one, and
     forgotten for the others: a first call also pays for what later ones find ready.
     """
-    synchronize = synchronizer(device)
+    clock = clock_of(device)
     collecting = gc.isenabled()
     gc.disable()
     try:
         waiting = [entrant for entrant in entrants if not entrant.slow]
         for entrant in waiting:
             entrant.samples.clear()
-            warm(entrant, synchronize, budget)
+            warm(entrant, clock, budget)
         while waiting:
             for entrant in waiting:
-                entrant.samples.append(sample(entrant, synchronize))
+                entrant.samples.append(sample(entrant, clock))
             waiting = [entrant for entrant in waiting if not entrant.finished(budget)]
     finally:
         if collecting:

@@ -236,8 +236,8 @@ void test_refusals() {
     expect_refusal(f32_gemm_64x64_cuda, "c1_k1_i2000000000x1_f1", Pass::forward, "height 2000000000");
     expect_refusal(f32_mma_tf32_cuda, "c8_k8_i5_f3", Pass::forward, "fp32_precision does not allow");
     expect_refusal(f32_mma_3xtf32_cuda, "c8_k8_i5_f3_p1_reflect", Pass::grad_input, "reflect");
-    expect_refusal(f64_mma_cuda, "c64_k8_i40000_f1", Pass::forward, "more than 2^30");
-    expect_refusal(bf16_wgmma_cuda, "c8_k64_i5_f3", Pass::forward, "compute capability 9.0");
+    expect_refusal(f64_mma_cuda, "c64_k8_i40000_f1_f64", Pass::forward, "more than 2^30");
+    expect_refusal(bf16_wgmma_cuda, "c8_k64_i5_f3_bf16", Pass::forward, "compute capability 9.0");
     expect_refusal(f32_gemm_64x64_cuda, "c1000000_k1_i100_f100", Pass::forward, "1000000 * 100 * 100");
 }
 
@@ -247,9 +247,17 @@ void test_choice() {
     for (DType dtype : kTypes)
         for (const Problem& problem : problems(dtype))
             for (Pass pass : kPasses) {
-                const Call call{problem, pass, {}};
+                Call call{problem, pass, {}};
                 CHECK(choose_cuda(call, "", &error), error);
+                for (int asked = 0; asked < 4; ++asked) {  // worked out, then remembered, apart for each setting
+                    call.tf32 = asked % 2;
+                    const CudaAlgorithm* chosen = choose_cuda_to_run(call, "", &error);
+                    CHECK(chosen == choose_cuda(call, "", &error), problem.to_string());
+                }
             }
+    const Call plain{problems(DType::f32)[0], Pass::forward, {}};
+    CHECK(choose_cuda_to_run(plain, f32_gemm_64x64_cuda.name, &error) == &f32_gemm_64x64_cuda, error);
+    CHECK(!choose_cuda_to_run(plain, "nonesuch", &error) && error.find("unknown") == 0, error);
     Call integers;
     integers.problem.dtype = DType::i64;
     CHECK(!choose_cuda(integers, "", &error) && error.find("no algorithm supports") == 0, error);

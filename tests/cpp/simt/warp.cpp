@@ -90,7 +90,7 @@ void load_matrices_transposed(std::uint32_t (&to)[4], const void* row, Place pla
 }
 
 void multiply_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Place place) {
-    const Collective work = [](void* const(&lanes)[32]) {
+    const Collective work = [](void* const* lanes) {
         multiply<std::uint32_t, float, 2>(lanes, [](std::uint32_t bits, int e) {
             return static_cast<float>(from_bits<pyconv::bf16>(bits >> (16 * e)));
         });
@@ -99,7 +99,7 @@ void multiply_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32
 }
 
 void multiply_f16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Place place) {
-    const Collective work = [](void* const(&lanes)[32]) {
+    const Collective work = [](void* const* lanes) {
         multiply<std::uint32_t, float, 2>(lanes, [](std::uint32_t bits, int e) {
             return static_cast<float>(from_bits<pyconv::f16>(bits >> (16 * e)));
         });
@@ -108,7 +108,7 @@ void multiply_f16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_
 }
 
 void multiply_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Place place) {
-    const Collective work = [](void* const(&lanes)[32]) {
+    const Collective work = [](void* const* lanes) {
         multiply<std::uint32_t, float, 1>(lanes,
                                           [](std::uint32_t bits, int) { return from_bits<float>(bits & 0xffffe000u); });
     };
@@ -116,7 +116,7 @@ void multiply_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32
 }
 
 void multiply_f64(double (&d)[4], const double (&a)[4], const double (&b)[2], Place place) {
-    const Collective work = [](void* const(&lanes)[32]) {
+    const Collective work = [](void* const* lanes) {
         multiply<double, double, 1>(lanes, [](double value, int) { return value; });
     };
     run(work, d, a, b, place);
