@@ -35,6 +35,7 @@ MmaImages images(const Problem& a, const View& view, std::int64_t channels, std:
     MmaImages images;
     images.view = view;
     images.n = a.n, images.channels = channels, images.rows = rows, images.columns = columns;
+    images.source_rows = rows, images.source_columns = columns;
     images.groups = mma_groups(a).count;
     images.group_channels = channels / images.groups;
     images.padded = round_up(images.group_channels, vector_of(a.dtype));
@@ -46,7 +47,13 @@ MmaImages images(const Problem& a, const View& view, std::int64_t channels, std:
                     whole(view.stride[0]) && whole(view.stride[2]) && whole(view.stride[3]) &&
                     small(view.stride[2], rows) && small(view.stride[3], columns) &&
                     reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0;
-    if (!images.direct) images.bytes = aligned(a.n * rows * columns * images.groups * images.padded * size);
+    return images;
+}
+
+MmaImages with_bytes(const Problem& a, MmaImages images) {
+    const auto size = static_cast<std::int64_t>(size_of(a.dtype));
+    images.bytes =
+        images.direct ? 0 : aligned(a.n * images.rows * images.columns * images.groups * images.padded * size);
     return images;
 }
 
@@ -76,12 +83,19 @@ MmaGroups mma_groups(const Problem& a) {
 
 MmaImages mma_input(const Call& call) {
     const Problem& a = call.problem;
-    return images(a, call.tensors.input, a.c, a.h, a.w);
+    MmaImages result = images(a, call.tensors.input, a.c, a.h, a.w);
+    if (a.padding_mode != PaddingMode::zeros && (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right)) {
+        result.direct = false;
+        result.mode = a.padding_mode;
+        result.top = a.pad_top, result.left = a.pad_left;
+        result.rows += a.pad_top + a.pad_bottom, result.columns += a.pad_left + a.pad_right;
+    }
+    return with_bytes(a, result);
 }
 
 MmaImages mma_output(const Call& call) {
     const Problem& a = call.problem;
-    return images(a, call.tensors.output, a.k, a.p(), a.q());
+    return with_bytes(a, images(a, call.tensors.output, a.k, a.p(), a.q()));
 }
 
 bool mma_reads_filters(const Call& call, const MmaImages& source) {
@@ -146,7 +160,8 @@ std::string mma_refusal(const Call& call) {
     }
     const MmaGroups groups = mma_groups(a);
     const std::int64_t vector = vector_of(a.dtype);
-    const double input = static_cast<double>(a.h) * static_cast<double>(a.w) *
+    const double input = static_cast<double>(a.h + a.pad_top + a.pad_bottom) *
+                         static_cast<double>(a.w + a.pad_left + a.pad_right) *
                          static_cast<double>(groups.count * round_up(groups.channels, vector));
     const double output = static_cast<double>(a.p()) * static_cast<double>(a.q()) *
                           static_cast<double>(groups.count * round_up(groups.filters, vector));

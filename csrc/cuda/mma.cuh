@@ -17,7 +17,7 @@ struct MmaTiles {
     using Narrow = MmaTile<128, 64, 32, 32, 4, 2>;
     using Small = MmaTile<64, 64, 32, 32, 4, 3>;
     using Thin = MmaTile<128, 32, 32, 16, 4, 2>;
-    using GradWide = MmaTile<128, 128, 64, 32, 3, 2>;
+    using GradWide = MmaTile<128, 128, 64, 32, 3, sizeof(typename Kind::T) == 2 ? 1 : 2>;
     using GradNarrow = MmaTile<64, 128, 32, 32, 3, 2>;
     using GradThin = MmaTile<32, 128, 32, 16, 4, 2>;
     static constexpr int kPixels = 32;
@@ -123,7 +123,7 @@ struct MmaLauncher {
 
 inline MmaPart mma_part(const Correlation& a, const MmaImages& source, std::int64_t element_bytes) {
     MmaPart part;
-    part.y = MmaSide(a.y), part.x = MmaSide(a.x);
+    part.y = MmaSide(a.y, source.rows, source.top), part.x = MmaSide(a.x, source.columns, source.left);
     part.pixels = PixelOrder(a.y.out, a.x.out);
     part.by_taps_x = Divider(a.x.taps);
     part.out = a.output;
@@ -166,6 +166,10 @@ Status run_mma_correlations(const Call& call, void* workspace, cudaStream_t stre
     const std::int64_t count = correlation_count(call.problem, call.pass);
     for (std::int64_t first = 0; status.ok() && first < count; first += kMmaParts) {
         MmaPackFilters pack;
+        pack.merged = groups.merged;
+        pack.channels = source.group_channels, pack.padded = source.padded, pack.filters = p.filters;
+        pack.filter_tiles = ceil_div(p.filters, MmaPackTile::kRows);
+        pack.slot_tiles = ceil_div(source.padded, MmaPackTile::kSlots);
         p.parts = pack.parts = static_cast<int>(std::min<std::int64_t>(count - first, kMmaParts));
         for (int i = 0; i < p.parts; ++i) {
             const Correlation a = correlation_at(call.problem, call.pass, call.tensors, first + i);
@@ -177,18 +181,16 @@ Status run_mma_correlations(const Call& call, void* workspace, cudaStream_t stre
             part.filter_pitch = reads_filters ? a.weight.stride[0] : a.taps() * source.padded;
             part.group_pitch = reads_filters ? a.weight_group_stride : p.filters * part.filter_pitch;
             part.filters = reads_filters ? a.weight.data : packed + pack.elements;
-            pack.part[i] = {a.weight, Divider(a.taps()), Divider(a.x.taps), pack.elements};
+            pack.part[i] = {a.weight, a.taps(), a.x.taps, pack.elements, pack.tiles};
             pack.elements += groups.count * p.filters * a.taps() * source.padded;
+            pack.tiles += groups.count * pack.filter_tiles * pack.slot_tiles * a.taps();
+            pack.along_channels = closer(a.weight, 1, 0);
             pack.weight_group_stride = a.weight_group_stride;
             pack.by_own_channels = Divider(a.channels);
             pack.by_own_filters = Divider(a.filters);
         }
-        pack.by_padded = Divider(source.padded);
-        pack.by_filters = Divider(p.filters);
-        pack.merged = groups.merged;
-        pack.channels = source.group_channels;
         if (!reads_filters && pack.elements > 0) {
-            status = launch(mma_pack_filters<T>, {ceil_div(pack.elements, 256), 256}, stream, pack, packed);
+            status = launch(mma_pack_filters<T>, {pack.tiles, MmaPackTile::kThreads}, stream, pack, packed);
             packed += pack.elements;
         }
         if (status.ok()) status = MmaLauncher<Kind>::correlation(p, groups.count, stream);
@@ -212,7 +214,7 @@ Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cuda
     const MmaGradTile tile = mma_grad_tile(call.problem.dtype, mode, groups.filters);
     auto* bytes = static_cast<unsigned char*>(workspace);
     MmaGradWeight p;
-    p.y = MmaSide(a.y), p.x = MmaSide(a.x);
+    p.y = MmaSide(a.y, input.rows, input.top), p.x = MmaSide(a.x, input.columns, input.left);
     p.pixels = PixelOrder(a.y.out, a.x.out);
     p.by_taps_x = Divider(a.x.taps);
     p.by_chunks = Divider(input.padded / MmaVector<T>::kCount);

@@ -25,10 +25,14 @@ struct MmaGroups {
 MmaGroups mma_groups(const Problem& problem);
 
 // A tensor of images as the kernels read it: channels of a pixel side by side, each group of them a whole number of
-// 16-byte vectors. One that isn't so in memory is copied.
+// 16-byte vectors. One that isn't so in memory is copied; so is one whose padding repeats pixels, with that padding
+// around it, so that the kernels know of zeros only.
 struct MmaImages {
     View view;
-    std::int64_t n = 0, channels = 0, rows = 0, columns = 0;  // of the tensor
+    std::int64_t n = 0, channels = 0, rows = 0, columns = 0;  // of the tensor, or with the padding of its copy
+    std::int64_t source_rows = 0, source_columns = 0;         // of the tensor
+    std::int64_t top = 0, left = 0;                           // padding of the copy
+    PaddingMode mode = PaddingMode::zeros;
     std::int64_t groups = 1, group_channels = 0;
     std::int64_t padded = 0;  // channels of a group, whole vectors
     bool direct = false;      // read where it lies

@@ -19,26 +19,17 @@
 
 namespace pyconv::cuda {
 
+// An axis of a Correlation; what lies outside is zero.
 struct MmaSide {
     std::int32_t size = 0, stride = 1, dilation = 1, offset = 0;
-    PaddingMode mode = PaddingMode::zeros;
 
     MmaSide() = default;
-    explicit MmaSide(const Axis& a)
-        : size(static_cast<std::int32_t>(a.size)),
+    // Over a source that holds `before` positions of its own padding.
+    MmaSide(const Axis& a, std::int64_t positions, std::int64_t before)
+        : size(static_cast<std::int32_t>(positions)),
           stride(static_cast<std::int32_t>(a.stride)),
           dilation(static_cast<std::int32_t>(a.dilation)),
-          offset(static_cast<std::int32_t>(a.offset)),
-          mode(a.mode) {}
-
-    // Where virtual position x is found in the source; negative if nowhere. As Axis::resolve, in 32 bits.
-    __device__ __forceinline__ std::int32_t resolve(std::int32_t x) const {
-        if (static_cast<std::uint32_t>(x) < static_cast<std::uint32_t>(size)) return x;
-        if (mode == PaddingMode::reflect) return x < 0 ? -x : 2 * (size - 1) - x;
-        if (mode == PaddingMode::replicate) return x < 0 ? 0 : size - 1;
-        if (mode == PaddingMode::circular) return x < 0 ? x + size : x - size;
-        return -1;
-    }
+          offset(static_cast<std::int32_t>(a.offset + before)) {}
 };
 
 struct MmaPart {
@@ -99,34 +90,36 @@ struct MmaCorrelationLoader {
 
     const MmaCorrelation& p;
     const MmaPart& part;
-    const T* image[kSourceRows];
+    const T* pixel[kSourceRows];  // its first channel under the first tap; outside of the image as well
     std::int32_t y[kSourceRows], x[kSourceRows];
     const T* filter;
-    std::int64_t filters_left;  // from this thread's first row on
-    int row, column;
+    std::int64_t filter_step;
+    std::int32_t filters_left;  // from this thread's first row on
 
     __device__ __forceinline__ MmaCorrelationLoader(const MmaCorrelation& p_, const MmaPart& part_,
                                                     const MmaOrigin& origin)
         : p(p_), part(part_) {
-        row = static_cast<int>(threadIdx.x) / 8;
-        column = static_cast<int>(threadIdx.x) % 8;
+        const int row = static_cast<int>(threadIdx.x) / 8;
         const T* source = static_cast<const T*>(p.source) + origin.group * p.group_stride;
 #pragma unroll
         for (int r = 0; r < kSourceRows; ++r) {
             // Rows past the last pixel repeat it; nobody stores them.
             const std::int64_t number = origin.pixel + row + r * kStep;
-            const Pixel pixel = part.pixels.at(number < part.pixel_count ? number : part.pixel_count - 1);
-            image[r] = source + pixel.n * p.image_stride;
-            y[r] = static_cast<std::int32_t>(pixel.i) * part.y.stride + part.y.offset;
-            x[r] = static_cast<std::int32_t>(pixel.j) * part.x.stride + part.x.offset;
+            const Pixel at = part.pixels.at(number < part.pixel_count ? number : part.pixel_count - 1);
+            y[r] = static_cast<std::int32_t>(at.i) * part.y.stride + part.y.offset;
+            x[r] = static_cast<std::int32_t>(at.j) * part.x.stride + part.x.offset;
+            pixel[r] = source + at.n * p.image_stride + static_cast<std::int64_t>(y[r]) * p.row_stride +
+                       static_cast<std::int64_t>(x[r]) * p.column_stride;
         }
         filter = static_cast<const T*>(part.filters) + origin.group * part.group_pitch +
                  (origin.filter + row) * part.filter_pitch;
-        filters_left = p.filters - origin.filter - row;
+        filter_step = kStep * part.filter_pitch;
+        filters_left = static_cast<std::int32_t>(p.filters - origin.filter) - row;
     }
 
     // Queues the copies of slice `slice` into a stage; beyond the depth, zeros.
     __device__ __forceinline__ void load(unsigned char* stage, std::uint32_t slice) const {
+        const int row = static_cast<int>(threadIdx.x) / 8, column = static_cast<int>(threadIdx.x) % 8;
         const std::uint32_t chunk = slice * 8 + static_cast<std::uint32_t>(column);
         const bool inside = chunk < part.chunks;
         std::uint32_t channel = chunk;
@@ -134,21 +127,24 @@ struct MmaCorrelationLoader {
         const auto tap_y = static_cast<std::int32_t>(part.by_taps_x.divide(tap_x));
         const std::int32_t down = tap_y * part.y.dilation;
         const std::int32_t across = static_cast<std::int32_t>(tap_x) * part.x.dilation;
+        const std::int32_t offset =
+            down * p.row_stride + across * p.column_stride + static_cast<std::int32_t>(channel) * kVector;
+        const auto rows = static_cast<std::uint32_t>(inside ? part.y.size : 0);
+        const auto columns = static_cast<std::uint32_t>(part.x.size);
         unsigned char* to = stage + Swizzle<8, Kind::kPairsAlong>::place(row, column);
 #pragma unroll
         for (int r = 0; r < kSourceRows; ++r) {
-            const std::int32_t at_y = part.y.resolve(y[r] + down), at_x = part.x.resolve(x[r] + across);
-            const bool exists = inside && at_y >= 0 && at_x >= 0;
-            const std::int32_t offset =
-                at_y * p.row_stride + at_x * p.column_stride + static_cast<std::int32_t>(channel) * kVector;
-            copy_async(to + r * kStep * Shared::kRowBytes, exists ? image[r] + offset : p.source, exists);
+            const bool exists =
+                static_cast<std::uint32_t>(y[r] + down) < rows && static_cast<std::uint32_t>(x[r] + across) < columns;
+            copy_async(to + r * kStep * Shared::kRowBytes, pixel[r] + offset, exists);
         }
         to += Shared::kStageA;
+        const std::int32_t left = inside ? filters_left : 0;
+        const T* from = filter + static_cast<std::int64_t>(chunk) * kVector;
 #pragma unroll
         for (int r = 0; r < kFilterRows; ++r) {
-            const bool exists = inside && r * kStep < filters_left;
-            const T* from = filter + r * kStep * part.filter_pitch + static_cast<std::int64_t>(chunk) * kVector;
-            copy_async(to + r * kStep * Shared::kRowBytes, exists ? from : p.source, exists);
+            copy_async(to + r * kStep * Shared::kRowBytes, from, r * kStep < left);
+            from += filter_step;
         }
     }
 };
@@ -226,10 +222,8 @@ __device__ __forceinline__ void store_sums(const MmaCorrelation& p, const MmaPar
             continue;
         }
         MmaVector<T> vector;
-#pragma unroll
-        for (int i = 0; i < MmaVector<T>::kCount; ++i) {
-            vector.value[i] = narrow<T>(bias ? from[i] + widen(bias[part.along_filters ? k + i : k]) : from[i]);
-        }
+        store_vector(from, &vector,
+                     [&](int i) { return bias ? widen(bias[part.along_filters ? k + i : k]) : typename Kind::Acc(0); });
         *reinterpret_cast<MmaVector<T>*>(to) = vector;
     }
 }

@@ -45,11 +45,20 @@ struct MmaGradShared {
         kSlices > MmaStaging<Kind, Tile>::kBytes ? kSlices : MmaStaging<Kind, Tile>::kBytes;
 };
 
-// Where the pixels of two slices lie.
+// Where one pixel lies: its offset in grad_output, and the position and offset in the input under the first tap.
+struct alignas(kChunkBytes) MmaPlace {
+    std::int64_t gradient;
+    std::int32_t y, x;  // y is kNowhere past the chunk's last pixel
+    std::int64_t image;
+    std::int64_t unused;
+
+    static constexpr std::int32_t kNowhere = -(1 << 30) - (1 << 29);
+};
+
+// Of the pixels of two slices.
 template <int kPixels>
 struct MmaPixels {
-    std::int64_t gradient[2][kPixels], image[2][kPixels];  // offsets; of the gradient -1 past the chunk's last pixel
-    std::int32_t y[2][kPixels], x[2][kPixels];
+    MmaPlace place[2][kPixels];
 };
 
 struct MmaGradOrigin {
@@ -76,11 +85,13 @@ __device__ __forceinline__ void locate_pixels(const MmaGradWeight& p, const MmaG
     const std::int64_t number = origin.first + static_cast<std::int64_t>(slice) * kPixels + tid;
     const Pixel pixel = p.pixels.at(number);
     const std::int64_t* stride = p.grad_output.stride;
-    at.gradient[side][tid] =
-        number < origin.last ? pixel.n * stride[0] + pixel.i * stride[2] + pixel.j * stride[3] : -1;
-    at.image[side][tid] = pixel.n * p.input.stride[0];
-    at.y[side][tid] = static_cast<std::int32_t>(pixel.i) * p.y.stride + p.y.offset;
-    at.x[side][tid] = static_cast<std::int32_t>(pixel.j) * p.x.stride + p.x.offset;
+    const auto y = static_cast<std::int32_t>(pixel.i) * p.y.stride + p.y.offset;
+    const auto x = static_cast<std::int32_t>(pixel.j) * p.x.stride + p.x.offset;
+    MmaPlace& place = at.place[side][tid];
+    place.gradient = pixel.n * stride[0] + pixel.i * stride[2] + pixel.j * stride[3];
+    place.y = number < origin.last ? y : MmaPlace::kNowhere;
+    place.x = x;
+    place.image = pixel.n * p.input.stride[0] + y * p.input.stride[2] + x * p.input.stride[3];
 }
 
 // What a thread brings of every slice: the same chunk of filters and the same chunk of columns of some pixels.
@@ -92,7 +103,9 @@ struct MmaGradLoader {
     static_assert(Tile::kThreads % Shared::kChunksA == 0 && Tile::kThreads % Shared::kChunksB == 0, "whole rows");
 
     const MmaGradWeight& p;
-    const T *gradient, *input;  // the first image's chunk of filters, of channels; null past the last
+    const T *gradient, *input;  // the first image's chunk of filters, of channels under its tap
+    bool has_filters;
+    std::uint32_t rows;  // of an image; none past the last column
     std::int32_t down, across;
 
     __device__ __forceinline__ MmaGradLoader(const MmaGradWeight& p_, const MmaGradOrigin& origin) : p(p_) {
@@ -101,16 +114,15 @@ struct MmaGradLoader {
         const auto filters = static_cast<std::uint32_t>(origin.filter / kVector) + static_cast<std::uint32_t>(chunk_a);
         gradient = static_cast<const T*>(p.grad_output.data) + origin.group * p.gradient_group_stride +
                    static_cast<std::int64_t>(filters) * kVector;
-        if (filters >= p.filter_chunks) gradient = nullptr;
+        has_filters = filters < p.filter_chunks;
         std::uint32_t channel =
             static_cast<std::uint32_t>(origin.column / kVector) + static_cast<std::uint32_t>(chunk_b);
-        const bool has_columns = channel < p.column_chunks;
+        rows = channel < p.column_chunks ? static_cast<std::uint32_t>(p.y.size) : 0;
         std::uint32_t tap_x = p.by_chunks.divide(channel);
         down = static_cast<std::int32_t>(p.by_taps_x.divide(tap_x)) * p.y.dilation;
         across = static_cast<std::int32_t>(tap_x) * p.x.dilation;
-        input = static_cast<const T*>(p.input.data) + origin.group * p.input_group_stride +
-                static_cast<std::int64_t>(channel) * kVector;
-        if (!has_columns) input = nullptr;
+        input = static_cast<const T*>(p.input.data) + origin.group * p.input_group_stride + down * p.input.stride[2] +
+                across * p.input.stride[3] + static_cast<std::int64_t>(channel) * kVector;
     }
 
     __device__ __forceinline__ void load(unsigned char* stage, int slice, const MmaPixels<kPixels>& at) const {
@@ -120,22 +132,21 @@ struct MmaGradLoader {
         for (int first = 0; first < kPixels; first += kRowsA) {
             const int row = first + tid / Shared::kChunksA;
             if (kPixels % kRowsA != 0 && row >= kPixels) break;
-            const std::int64_t offset = at.gradient[side][row];
-            const bool exists = gradient != nullptr && offset != -1;
+            const MmaPlace& place = at.place[side][row];
             copy_async(stage + Kind::template Across<Shared::kChunksA, kPixels>::place(row, tid % Shared::kChunksA),
-                       exists ? static_cast<const void*>(gradient + offset) : p.grad_output.data, exists);
+                       gradient + place.gradient, has_filters && place.y != MmaPlace::kNowhere);
         }
         stage += Shared::kStageA;
+        const auto columns = static_cast<std::uint32_t>(p.x.size);
 #pragma unroll
         for (int first = 0; first < kPixels; first += kRowsB) {
             const int row = first + tid / Shared::kChunksB;
             if (kPixels % kRowsB != 0 && row >= kPixels) break;
-            const std::int32_t at_y = p.y.resolve(at.y[side][row] + down);
-            const std::int32_t at_x = p.x.resolve(at.x[side][row] + across);
-            const bool exists = input != nullptr && at_y >= 0 && at_x >= 0 && at.gradient[side][row] != -1;
-            const std::int64_t offset = at.image[side][row] + at_y * p.input.stride[2] + at_x * p.input.stride[3];
+            const MmaPlace& place = at.place[side][row];
+            const bool exists = static_cast<std::uint32_t>(place.y + down) < rows &&
+                                static_cast<std::uint32_t>(place.x + across) < columns;
             copy_async(stage + Kind::template Across<Shared::kChunksB, kPixels>::place(row, tid % Shared::kChunksB),
-                       exists ? static_cast<const void*>(input + offset) : p.input.data, exists);
+                       input + place.image, exists);
         }
     }
 };

@@ -60,4 +60,16 @@ struct alignas(kChunkBytes) MmaVector {
     T value[kCount];
 };
 
+// Rounds neighbouring sums, read as whole vectors, each with `added(i)`.
+template <typename T, typename Acc, typename Added>
+__device__ __forceinline__ void store_vector(const Acc* from, MmaVector<T>* to, const Added& added) {
+    constexpr int kCount = MmaVector<T>::kCount, kRead = MmaVector<Acc>::kCount;
+#pragma unroll
+    for (int first = 0; first < kCount; first += kRead) {
+        const auto sums = *reinterpret_cast<const MmaVector<Acc>*>(from + first);
+#pragma unroll
+        for (int i = 0; i < kRead; ++i) to->value[first + i] = narrow<T>(sums.value[i] + added(first + i));
+    }
+}
+
 }  // namespace pyconv::cuda
