@@ -85,6 +85,10 @@ Status launch(void (*kernel)(Params...), const Grid& grid, cudaStream_t stream,
     (void)stream;
     ::simt::run_grid(blocks, dim3(grid.threads), grid.shared_bytes, [&] { kernel(arguments...); });
 #else
+    // More than a block may have unasked.
+    if (grid.shared_bytes > 48 * 1024) {
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
+    }
     kernel<<<blocks, grid.threads, grid.shared_bytes, stream>>>(arguments...);
 #endif
     const cudaError_t error = cudaGetLastError();
