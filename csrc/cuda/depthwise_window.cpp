@@ -7,13 +7,14 @@
 #include "cuda/edge.h"
 #include "cuda/limits.h"
 #include "cuda/model.h"
+#include "cuda/window_taps.h"
 
 namespace pyconv::cuda {
 
 namespace {
 
-// Shared memory of a block: what leaves room for others on a multiprocessor, and what any device since sm_80 has.
-constexpr std::int64_t kWindowBytes = 48 * 1024, kMostWindowBytes = 96 * 1024;
+// Shared memory of a block that leaves room for others on a multiprocessor.
+constexpr std::int64_t kWindowBytes = 48 * 1024;
 
 // A weight gradient's blocks, and the tiles of each, as in depthwise_nhwc.cpp.
 constexpr std::int64_t kTargetBlocks = 1024, kLeastTiles = 2;
@@ -28,6 +29,11 @@ Extent extent_of(Pass pass, std::int64_t out, std::int64_t size, std::int64_t ta
     if (pass != Pass::grad_input) return {out, taps, stride, dilation};
     const std::int64_t g = std::gcd(stride, dilation);
     return {ceil_div(size, stride), ceil_div(taps, stride / g), 1, dilation / g};
+}
+
+std::int64_t gradient_chunks(const Problem& a) {
+    if (window_way(a, Pass::grad_weight) == WindowWay::sliding) return tap_plan(a, kMostWindowBytes).chunks;
+    return window_chunks(a, window_plan(a, Pass::grad_weight)).chunks;
 }
 
 bool is_compiled(std::int64_t taps) { return taps == 3 || taps == 5 || taps == 7; }
@@ -79,9 +85,8 @@ WindowPlan window_plan(const Problem& a, Pass pass) {
     }
     plan.fits = plan.elements * element <= kMostWindowBytes;
     const std::int64_t own = plan.strip_rows * plan.strip_columns;
-    if (own < all_rows * all_columns)
-        return measure(&plan, way, pass, y, x, filters), plan.tiles_y = ceil_div(all_rows, plan.strip_rows),
-                                                         plan.tiles_x = ceil_div(all_columns, plan.strip_columns), plan;
+    plan.tiles_y = ceil_div(all_rows, plan.strip_rows), plan.tiles_x = ceil_div(all_columns, plan.strip_columns);
+    if (plan.tiles_y * plan.tiles_x > 1) return plan;
     while (plan.planes < a.groups && (plan.planes + 1) * own <= most) {
         ++plan.planes;
         measure(&plan, way, pass, y, x, filters);
@@ -117,8 +122,9 @@ std::string window_refusal(const Call& call) {
         return std::string("has no input gradient under ") + name_of(a.padding_mode) +
                " padding, where one pixel stands for several padded positions";
     }
-    if (call.pass == Pass::grad_weight && window_way(a, call.pass) != WindowWay::compiled) {
-        return "has weight gradients of 3x3, 5x5 and 7x7 taps at strides 1 and 2";
+    const WindowWay way = window_way(a, call.pass);
+    if (call.pass == Pass::grad_weight && way == WindowWay::any) {
+        return "has weight gradients of 3x3, 5x5 and 7x7 taps at strides 1 and 2, of others at stride 1 and dilation 1";
     }
     // Before any product of sizes: a window cannot have longer sides.
     constexpr std::int64_t kLongest = 1 << 14;
@@ -126,7 +132,8 @@ std::string window_refusal(const Call& call) {
         if (side > kLongest)
             return "keeps windows in shared memory, a side of " + std::to_string(side) + " is too long";
     }
-    if (!window_plan(a, call.pass).fits) {
+    const bool taps = call.pass == Pass::grad_weight && way == WindowWay::sliding;
+    if (taps ? !tap_plan(a, kMostWindowBytes).fits : !window_plan(a, call.pass).fits) {
         return "keeps a tile's window and its taps in " + std::to_string(kMostWindowBytes) +
                " bytes of shared memory, they need more";
     }
@@ -139,10 +146,9 @@ std::string window_refusal(const Call& call) {
 double window_cost(const Call& call) {
     const Problem& a = call.problem;
     const WindowWay way = window_way(a, call.pass);
-    const WindowPlan plan = window_plan(a, call.pass);
     double launches = 1;
     if (call.pass == Pass::grad_weight) {
-        launches = window_chunks(a, plan).chunks > 1 ? 2 : 1;
+        launches = gradient_chunks(a) > 1 ? 2 : 1;
     } else {
         launches = static_cast<double>(ceil_div(correlation_count(a, call.pass), kWindowClasses));
     }
@@ -158,10 +164,9 @@ double window_cost(const Call& call) {
 
 std::size_t window_workspace(const Call& call) {
     if (call.pass != Pass::grad_weight) return 0;
-    const WindowChunks chunks = window_chunks(call.problem, window_plan(call.problem, call.pass));
-    if (chunks.chunks == 1) return 0;
-    return static_cast<std::size_t>(chunks.chunks * call.problem.weight_elements()) *
-           accumulator_bytes(call.problem.dtype);
+    const std::int64_t chunks = gradient_chunks(call.problem);
+    if (chunks == 1) return 0;
+    return static_cast<std::size_t>(chunks * call.problem.weight_elements()) * accumulator_bytes(call.problem.dtype);
 }
 
 }  // namespace pyconv::cuda

@@ -5,28 +5,37 @@
 #include "cuda/strides.h"
 #include "cuda/window_correlation.cuh"
 #include "cuda/window_gradient.cuh"
+#include "cuda/window_taps_gradient.cuh"
 
 namespace pyconv::cuda {
+
+// How a window of these rows, columns and pitch is read from rows of `width` elements.
+template <typename T>
+void set_reading(WindowShape* shape, const View& input, std::int64_t width, std::int64_t rows, std::int64_t columns,
+                 std::int64_t pitch) {
+    shape->rows = static_cast<std::int32_t>(rows);
+    shape->columns = static_cast<std::int32_t>(columns);
+    shape->pitch = static_cast<std::int32_t>(pitch);
+    for (int vector = sizeof(T) == 8 ? 2 : 4; vector > 1 && shape->vector == 1; vector /= 2) {
+        const std::int64_t bytes = vector * static_cast<std::int64_t>(sizeof(T));
+        const bool whole = input.stride[3] == 1 && strides_align(input, 3, sizeof(T), bytes) && width % vector == 0;
+        if (whole && pointer_aligns(input.data, bytes)) shape->vector = vector;
+    }
+    const std::int64_t vectors = std::min(ceil_div(width, shape->vector), columns / shape->vector + 2);
+    shape->vectors = static_cast<std::int32_t>(vectors);
+    shape->by_vectors = Divider(vectors), shape->by_rows = Divider(rows);
+}
 
 template <typename T>
 WindowShape window_shape(const WindowPlan& plan, const View& input, std::int64_t width) {
     WindowShape shape;
+    set_reading<T>(&shape, input, width, plan.rows, plan.columns, plan.pitch);
     shape.planes = static_cast<std::int32_t>(plan.planes);
     shape.strip_rows = static_cast<std::int32_t>(plan.strip_rows);
     shape.strip_columns = static_cast<std::int32_t>(plan.strip_columns);
-    shape.rows = static_cast<std::int32_t>(plan.rows);
-    shape.columns = static_cast<std::int32_t>(plan.columns);
-    shape.pitch = static_cast<std::int32_t>(plan.pitch);
-    for (int vector = sizeof(T) == 8 ? 2 : 4; vector > 1 && shape.vector == 1; vector /= 2) {
-        const std::int64_t bytes = vector * static_cast<std::int64_t>(sizeof(T));
-        const bool whole = input.stride[3] == 1 && strides_align(input, 3, sizeof(T), bytes) && width % vector == 0;
-        if (whole && pointer_aligns(input.data, bytes)) shape.vector = vector;
-    }
-    const std::int64_t vectors = std::min(ceil_div(width, shape.vector), plan.columns / shape.vector + 2);
-    shape.vectors = static_cast<std::int32_t>(vectors);
     shape.planes_fastest = plan.planes > 1 && closer(input, 1, 3);
     shape.by_strip_columns = Divider(plan.strip_columns), shape.by_strip_rows = Divider(plan.strip_rows);
-    shape.by_vectors = Divider(vectors), shape.by_rows = Divider(plan.rows), shape.by_planes = Divider(plan.planes);
+    shape.by_planes = Divider(plan.planes);
     return shape;
 }
 
@@ -127,8 +136,41 @@ Status run_window_gradient(const Call& call, void* workspace, cudaStream_t strea
 }
 
 template <typename T>
+Status run_window_taps_gradient(const Call& call, void* workspace, cudaStream_t stream) {
+    const WeightGradient a = weight_gradient(call.problem, call.tensors);
+    const TapPlan plan = tap_plan(call.problem, kMostWindowBytes);
+    TapWindowGradient p;
+    p.input = a.input, p.gradient = a.grad_output, p.grad_weight = a.grad_weight;
+    p.y = Edge(a.y), p.x = Edge(a.x);
+    p.gradient_y = Edge(forward_axis(a.y.out, 1, a.y.out, 1, 1, 0, PaddingMode::zeros));
+    p.gradient_x = Edge(forward_axis(a.x.out, 1, a.x.out, 1, 1, 0, PaddingMode::zeros));
+    set_reading<T>(&p.window, a.input, a.x.size, plan.tile_rows + a.y.taps - 1, plan.tile_columns + a.x.taps - 1,
+                   plan.window_pitch);
+    set_reading<T>(&p.tile, a.grad_output, a.x.out, plan.tile_rows, plan.tile_columns, plan.gradient_pitch);
+    p.groups = static_cast<std::int32_t>(a.groups), p.filters = static_cast<std::int32_t>(a.filters);
+    p.tiles_y = static_cast<std::int32_t>(plan.tiles_y), p.tiles_x = static_cast<std::int32_t>(plan.tiles_x);
+    p.slots_x = static_cast<std::int32_t>(plan.slots_x);
+    p.slots = static_cast<std::int32_t>(plan.slots_y * plan.slots_x);
+    p.shares = static_cast<std::int32_t>(plan.shares);
+    p.share_rows = static_cast<std::int32_t>(ceil_div(plan.tile_rows, plan.shares));
+    p.window_elements = static_cast<std::int32_t>(plan.window_elements);
+    p.chunks = plan.chunks, p.chunk_tiles = plan.tiles, p.count = plan.count;
+    p.blocks = plan.chunks * a.groups * a.filters;
+    if (p.blocks == 0) return {};
+    auto* partial = static_cast<Accumulator<T>*>(workspace);
+    const std::size_t bytes = static_cast<std::size_t>(plan.elements) * sizeof(Accumulator<T>);
+    const auto threads = static_cast<unsigned>(plan.threads());
+    const Status status = launch(window_taps_gradient<T>, {p.blocks, threads, bytes}, stream, p, partial);
+    if (!status.ok() || plan.chunks == 1) return status;
+    return run_sum_chunk_tree<T>(a, plan.chunks, partial, stream);
+}
+
+template <typename T>
 Status run_window_gradients(const Call& call, void* workspace, cudaStream_t stream) {
     constexpr WindowWay kCompiled = WindowWay::compiled;
+    if (window_way(call.problem, call.pass) != kCompiled) {
+        return run_window_taps_gradient<T>(call, workspace, stream);
+    }
     const bool whole = call.problem.stride_h == 1;
     switch (call.problem.r) {
         case 3:

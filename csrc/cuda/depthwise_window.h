@@ -10,7 +10,9 @@
 
 namespace pyconv::cuda {
 
-constexpr int kWindowClasses = 4;      // Correlations of one launch
+constexpr int kWindowClasses = 4;  // Correlations of one launch
+// Shared memory of a block: what any device since sm_80 has.
+constexpr std::int64_t kMostWindowBytes = 96 * 1024;
 constexpr int kWindowMostFilters = 8;  // a group
 
 // Which kernel multiplies a window by the taps: one compiled for kTaps x kTaps of them, one that slides along rows of

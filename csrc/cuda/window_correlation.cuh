@@ -29,10 +29,13 @@ struct WindowTile {
     static constexpr int kPack = 16 / static_cast<int>(sizeof(Acc));
     // What a strip reads of a window row, in whole packs.
     static constexpr int kReach = ((kColumns - 1) * kStride + (kTaps ? kTaps : 1) + kPack - 1) / kPack * kPack;
-    static constexpr bool kInRegisters = kTaps == 3 || (kTaps == 5 && sizeof(Acc) == 4);
+    // Where the taps are so many that reading them would take as long as the products, and registers are left for them.
+    static constexpr bool kInRegisters = kTaps == 5 && kStride == 1 && sizeof(Acc) == 4;
     static constexpr int kInputRows = (kRows - 1) * kStride + kTaps;
     static constexpr int kUnroll = kInRegisters ? kInputRows : 1;
     static constexpr int kThreads = kWay == WindowWay::sliding ? 128 : 256;  // at most
+    // Blocks of a multiprocessor, at least.
+    static constexpr int kBlocks = kInRegisters || sizeof(Acc) == 8 ? 2 : kWay == WindowWay::sliding ? 4 : 3;
 
     static_assert(kColumns * kStride % kPack == 0, "strips start at whole packs");
 };
@@ -79,14 +82,15 @@ __device__ __forceinline__ void stage_window_taps(const WindowCorrelation& p, co
 template <class Tile>
 using WindowSums = typename Tile::Acc[Tile::kRows][Tile::kColumns];
 
-template <class Tile>
-__device__ __forceinline__ void load_window_row(const typename Tile::Acc* from,
-                                                typename Tile::Acc (&values)[Tile::kReach]) {
+// kCount neighbours from shared memory, 16 bytes at a time.
+template <int kPack, int kCount, typename Acc>
+__device__ __forceinline__ void load_packs(const Acc* from, Acc (&values)[kCount]) {
+    static_assert(kCount % kPack == 0, "whole packs");
 #pragma unroll
-    for (int c = 0; c < Tile::kReach; c += Tile::kPack) {
-        const auto pack = load_pack<Tile::kPack>(from + c);
+    for (int c = 0; c < kCount; c += kPack) {
+        const auto pack = load_pack<kPack>(from + c);
 #pragma unroll
-        for (int v = 0; v < Tile::kPack; ++v) values[c + v] = pack.value[v];
+        for (int v = 0; v < kPack; ++v) values[c + v] = pack.value[v];
     }
 }
 
@@ -97,6 +101,7 @@ __device__ __forceinline__ void multiply_compiled(const typename Tile::Acc* wind
                                                   WindowSums<Tile>& sums) {
     using Acc = typename Tile::Acc;
     constexpr int kKept = Tile::kInRegisters ? Tile::kTaps : 1;
+    constexpr int kLine = (Tile::kTaps + Tile::kPack - 1) / Tile::kPack * Tile::kPack;
     Acc kept[kKept][kKept];
     if constexpr (Tile::kInRegisters) {
 #pragma unroll
@@ -106,21 +111,22 @@ __device__ __forceinline__ void multiply_compiled(const typename Tile::Acc* wind
 #pragma unroll Tile::kUnroll
     for (int row = 0; row < Tile::kInputRows; ++row) {
         Acc values[Tile::kReach];
-        load_window_row<Tile>(window + row * pitch, values);
+        load_packs<Tile::kPack>(window + row * pitch, values);
 #pragma unroll
         for (int b = 0; b < Tile::kRows; ++b) {
             const int ty = row - b * Tile::kStride;
             if (ty < 0 || ty >= Tile::kTaps) continue;
+            Acc w[kLine];
+            if constexpr (Tile::kInRegisters) {
+#pragma unroll
+                for (int tx = 0; tx < Tile::kTaps; ++tx) w[tx] = kept[ty][tx];
+            } else {
+                load_packs<Tile::kPack>(taps + ty * tap_pitch, w);
+            }
 #pragma unroll
             for (int tx = 0; tx < Tile::kTaps; ++tx) {
-                Acc w;
-                if constexpr (Tile::kInRegisters) {
-                    w = kept[ty][tx];
-                } else {
-                    w = taps[ty * tap_pitch + tx];
-                }
 #pragma unroll
-                for (int c = 0; c < Tile::kColumns; ++c) sums[b][c] += values[c * Tile::kStride + tx] * w;
+                for (int c = 0; c < Tile::kColumns; ++c) sums[b][c] += values[c * Tile::kStride + tx] * w[tx];
             }
         }
     }
@@ -230,7 +236,7 @@ __device__ __forceinline__ void store_strip(const WindowCorrelation& p, const Wi
 }
 
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     window_correlation(const __grid_constant__ WindowCorrelation p) {
     using T = typename Tile::Element;
     using Acc = typename Tile::Acc;

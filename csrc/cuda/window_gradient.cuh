@@ -61,7 +61,7 @@ __device__ __forceinline__ void add_strip(const typename Tile::Acc* window, int 
 #pragma unroll
     for (int row = 0; row < Tile::kInputRows; ++row) {
         typename Tile::Acc values[Tile::kReach];
-        load_window_row<Tile>(window + row * pitch, values);
+        load_packs<Tile::kPack>(window + row * pitch, values);
 #pragma unroll
         for (int b = 0; b < Tile::kRows; ++b) {
             const int r = row - b * Tile::kStride;
