@@ -3,9 +3,9 @@
 //
 //   grad_weight[k, 0, r, s] = sum over chunk of partial[chunk][k][r * taps_x + s]
 //
-// A block owns 32 neighbouring elements; each of its 8 rows of 32 threads adds every 8th chunk, the last steps are the
-// ordered sum of the rows in shared memory. partial is dense, in the accumulator type, in the workspace.
-// Contract: chunks r, r + 8, ... in increasing order, then rows r in increasing order; a function of their number alone.
+// A block owns 32 neighbouring elements; each of its 32 rows of 32 threads adds every 32nd chunk, the last steps are
+// the ordered sum of the rows in shared memory. partial is dense, in the accumulator type, in the workspace.
+// Contract: chunks r, r + 32, ... in increasing order, then rows r in increasing order; a function of their number alone.
 #pragma once
 
 #include "cuda/divider.h"
@@ -14,7 +14,8 @@
 namespace pyconv::cuda {
 
 struct ChunkTree {
-    static constexpr int kElements = 32, kRows = 8;
+    static constexpr int kElements = 32, kRows = 32;
+    static constexpr int kThreads = kElements * kRows;
     View grad_weight;
     Divider by_taps_x;
     std::int64_t elements = 0, chunks = 0, taps = 0;
@@ -26,7 +27,7 @@ struct ChunkTreeShared {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(ChunkTree::kThreads)
     sum_chunk_tree(const __grid_constant__ ChunkTree p, const Accumulator<T>* __restrict__ partial) {
     PYCONV_SHARED(ChunkTreeShared<T>, shared);
     const int lane = static_cast<int>(threadIdx.x) % ChunkTree::kElements;
@@ -62,7 +63,8 @@ Status run_sum_chunk_tree(const WeightGradient& a, std::int64_t chunks, const Ac
     p.taps = a.taps();
     p.elements = a.groups * a.filters * p.taps;
     p.chunks = chunks;
-    return launch(sum_chunk_tree<T>, {ceil_div(p.elements, ChunkTree::kElements), 256}, stream, p, partial);
+    return launch(sum_chunk_tree<T>, {ceil_div(p.elements, ChunkTree::kElements), ChunkTree::kThreads}, stream, p,
+                  partial);
 }
 
 }  // namespace pyconv::cuda

@@ -12,7 +12,7 @@ namespace pyconv::cuda {
 template <class Tile>
 Status run_nhwc_classes(const Call& call, std::int64_t begin, std::int64_t end, cudaStream_t stream) {
     using T = typename Tile::Element;
-    constexpr std::int64_t kEnoughBlocks = 2048;
+    constexpr std::int64_t kEnoughBlocks = 528;
     NhwcCorrelation p;
     std::int64_t most_tiles = 0, most_taps = 1;
     for (std::int64_t index = begin; index < end; ++index) {

@@ -154,7 +154,7 @@ double window_cost(const Call& call) {
     }
     // Of the FMA peak; small kernels are bound by what is staged, read and written around the products.
     const double taps = static_cast<double>(a.r * a.s);
-    const double share = way == WindowWay::any ? 0.05 : way == WindowWay::compiled ? 0.5 : 0.8 * taps / (taps + 16);
+    const double share = way == WindowWay::any ? 0.15 : way == WindowWay::compiled ? 0.5 : 0.8 * taps / (taps + 16);
     // Outside the columns' layout, elements are read and written one by one.
     const View &input = call.tensors.input, &output = call.tensors.output;
     const double scattered = input.stride[3] == 1 && output.stride[3] == 1 ? 1 : 3;

@@ -39,12 +39,15 @@ WindowShape window_shape(const WindowPlan& plan, const View& input, std::int64_t
     return shape;
 }
 
-// Whether strips of a view can be read and written by vectors of 4 elements, or 2.
+// How many elements of a strip can be read and written at once.
 template <typename T>
-bool strips_pack(const View& view, std::int64_t width) {
-    constexpr std::int64_t kVector = sizeof(T) == 8 ? 2 : 4, kBytes = kVector * sizeof(T);
-    return view.stride[3] == 1 && width % kVector == 0 && strides_align(view, 3, sizeof(T), kBytes) &&
-           pointer_aligns(view.data, kBytes);
+std::int32_t strip_pack(const View& view, std::int64_t width) {
+    for (std::int32_t pack = sizeof(T) == 8 ? 2 : 4; pack > 1; pack /= 2) {
+        const std::int64_t bytes = pack * static_cast<std::int64_t>(sizeof(T));
+        const bool whole = view.stride[3] == 1 && width % pack == 0 && strides_align(view, 3, sizeof(T), bytes);
+        if (whole && pointer_aligns(view.data, bytes)) return pack;
+    }
+    return 1;
 }
 
 template <class Tile>
@@ -52,14 +55,14 @@ Status run_window_classes(const Call& call, std::int64_t begin, std::int64_t end
     using T = typename Tile::Element;
     const WindowPlan plan = window_plan(call.problem, call.pass);
     WindowCorrelation p;
-    p.packed_output = true;
+    p.output_pack = 4;
     for (std::int64_t index = begin; index < end; ++index) {
         const Correlation a = correlation_at(call.problem, call.pass, call.tensors, index);
         WindowClass& to = p.classes[index - begin];
         to.weight = a.weight.data, to.output = a.output.data;
         to.y = Edge(a.y), to.x = Edge(a.x);
         to.weight_row = a.weight.stride[2], to.weight_column = a.weight.stride[3];
-        p.packed_output = p.packed_output && strips_pack<T>(a.output, a.x.out);
+        p.output_pack = std::min(p.output_pack, strip_pack<T>(a.output, a.x.out));
         p.input = a.input, p.output = a.output, p.bias = a.bias;
         p.weight_group = a.weight_group_stride;
         p.weight_filter = a.weight.stride[0], p.weight_channel = a.weight.stride[1];
@@ -124,7 +127,7 @@ Status run_window_gradient(const Call& call, void* workspace, cudaStream_t strea
     const std::int64_t strips = plan.strip_rows * plan.strip_columns;
     const std::int64_t parts = plan.threads() / (plan.planes * Tile::kTaps);
     p.parts = static_cast<std::int32_t>(std::max<std::int64_t>(std::min<std::int64_t>({strips, parts, 32}), 1));
-    p.packed_gradient = strips_pack<T>(a.grad_output, a.x.out);
+    p.gradient_pack = strip_pack<T>(a.grad_output, a.x.out);
     p.blocks = p.chunks.chunks * p.plane_blocks * p.filters;
     if (p.blocks == 0) return {};
     auto* partial = static_cast<typename Tile::Acc*>(workspace);

@@ -57,7 +57,7 @@ struct WindowCorrelation {
     std::int32_t tap_pitch = 4, plane_taps = 0;  // elements of a row of taps; of all taps of a plane
     std::int32_t tiles_x = 1, tiles_y = 1, plane_blocks = 1;
     std::int64_t class_blocks = 0, blocks = 0;
-    bool packed_output = false;
+    std::int32_t output_pack = 1;
 };
 
 // taps[(plane * filters + f) * taps_y * tap_pitch + ty * tap_pitch + tx]
@@ -185,11 +185,12 @@ __device__ __forceinline__ void multiply_sliding(const typename Tile::Acc* windo
     }
 }
 
-// Any stride and dilation: every value is read where it is needed.
+// Any stride and dilation: every value is read where it is needed. The columns of a strip are not neighbours, its lanes
+// are, `step` being from one column to the next: no two of a warp's lanes read from one bank, unless the stride is even.
 template <class Tile>
 __device__ __forceinline__ void multiply_any(const typename Tile::Acc* window, int pitch,
                                              const typename Tile::Acc* taps, int tap_pitch, const Edge& y,
-                                             const Edge& x, WindowSums<Tile>& sums) {
+                                             const Edge& x, int step, WindowSums<Tile>& sums) {
 #pragma unroll 1
     for (int ty = 0; ty < y.taps; ++ty) {
 #pragma unroll 1
@@ -199,9 +200,23 @@ __device__ __forceinline__ void multiply_any(const typename Tile::Acc* window, i
 #pragma unroll
             for (int b = 0; b < Tile::kRows; ++b) {
 #pragma unroll
-                for (int c = 0; c < Tile::kColumns; ++c) sums[b][c] += from[b * y.stride * pitch + c * x.stride] * w;
+                for (int c = 0; c < Tile::kColumns; ++c) sums[b][c] += from[b * y.stride * pitch + c * step] * w;
             }
         }
+    }
+}
+
+template <int kPack, class Tile>
+__device__ __forceinline__ void store_row(typename Tile::Element* row, int columns,
+                                          const typename Tile::Acc (&sums)[Tile::kColumns], typename Tile::Acc bias) {
+    using T = typename Tile::Element;
+#pragma unroll
+    for (int c = 0; c < Tile::kColumns; c += kPack) {
+        if (c >= columns) break;
+        Pack<T, kPack> pack;
+#pragma unroll
+        for (int v = 0; v < kPack; ++v) pack.value[v] = narrow<T>(sums[c + v] + bias);
+        *reinterpret_cast<Pack<T, kPack>*>(row + c) = pack;
     }
 }
 
@@ -213,23 +228,19 @@ __device__ __forceinline__ void store_strip(const WindowCorrelation& p, const Wi
     const typename Tile::Acc bias = p.bias ? widen(static_cast<const T*>(p.bias)[filter]) : typename Tile::Acc(0);
     T* out = static_cast<T*>(a.output) + n * p.output.stride[0] + filter * p.output.stride[1] + i * p.output.stride[2] +
              j * p.output.stride[3];
+    const int step = Tile::kWay == WindowWay::any ? p.shape.strip_columns : 1;
 #pragma unroll
     for (int b = 0; b < Tile::kRows; ++b) {
         if (i + b >= a.y.out) break;
         T* row = out + b * p.output.stride[2];
-        if (p.packed_output) {
-#pragma unroll
-            for (int c = 0; c < Tile::kColumns; c += kWide) {
-                if (j + c >= a.x.out) break;
-                Pack<T, kWide> pack;
-#pragma unroll
-                for (int v = 0; v < kWide; ++v) pack.value[v] = narrow<T>(sums[b][c + v] + bias);
-                *reinterpret_cast<Pack<T, kWide>*>(row + c) = pack;
-            }
+        if (Tile::kWay != WindowWay::any && p.output_pack == kWide) {
+            store_row<kWide, Tile>(row, a.x.out - j, sums[b], bias);
+        } else if (Tile::kWay != WindowWay::any && p.output_pack == 2) {
+            store_row<2, Tile>(row, a.x.out - j, sums[b], bias);
         } else {
 #pragma unroll
             for (int c = 0; c < Tile::kColumns; ++c) {
-                if (j + c < a.x.out) row[c * p.output.stride[3]] = narrow<T>(sums[b][c] + bias);
+                if (j + c * step < a.x.out) row[c * step * p.output.stride[3]] = narrow<T>(sums[b][c] + bias);
             }
         }
     }
@@ -254,8 +265,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         rest /= p.tiles_x;
         const int tile_i = static_cast<int>(rest % p.tiles_y) * p.shape.strip_rows * Tile::kRows;
         const std::int64_t n = rest / p.tiles_y;
-        if (tile_i >= a.y.out || tile_j >= a.x.out) continue;  // the classes differ by a pixel
-        const int i = tile_i + strip_row * Tile::kRows, j = tile_j + strip_column * Tile::kColumns;
+        if (tile_i >= a.y.out || tile_j >= a.x.out) continue;                       // the classes differ by a pixel
+        constexpr int kAcross = Tile::kWay == WindowWay::any ? 1 : Tile::kColumns;  // from strip to strip
+        const int i = tile_i + strip_row * Tile::kRows, j = tile_j + strip_column * kAcross;
         const bool owned = plane < p.shape.planes && group + plane < p.groups && i < a.y.out && j < a.x.out;
         const WindowSource in{p.input.stride[1] * p.channels,
                               static_cast<std::int32_t>(p.input.stride[2]),
@@ -266,8 +278,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         const T* image = static_cast<const T*>(p.input.data) + n * p.input.stride[0] +
                          static_cast<std::int64_t>(group) * p.channels * p.input.stride[1];
         const Acc* from = window + plane * p.shape.plane_pitch() +
-                          strip_row * Tile::kRows * a.y.stride * p.shape.pitch +
-                          strip_column * Tile::kColumns * a.x.stride;
+                          strip_row * Tile::kRows * a.y.stride * p.shape.pitch + strip_column * kAcross * a.x.stride;
         WindowSums<Tile> sums = {};
 #pragma unroll 1
         for (int c = 0; c < p.channels; ++c) {
@@ -285,7 +296,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
                 } else if constexpr (Tile::kWay == WindowWay::sliding) {
                     multiply_sliding<Tile>(from, p.shape.pitch, own, p.tap_pitch, a.y.taps, a.x.taps, sums);
                 } else {
-                    multiply_any<Tile>(from, p.shape.pitch, own, p.tap_pitch, a.y, a.x, sums);
+                    multiply_any<Tile>(from, p.shape.pitch, own, p.tap_pitch, a.y, a.x,
+                                       p.shape.strip_columns * a.x.stride, sums);
                 }
                 if (c + 1 < p.channels) continue;
                 store_strip<Tile>(p, a, n, (group + plane) * p.filters + f, i, j, sums);

@@ -24,33 +24,37 @@ struct WindowGradient {
     WindowChunks chunks;
     std::int32_t groups = 0, filters = 1, plane_blocks = 1, tiles_x = 1, tiles_y = 1, parts = 1;
     std::int64_t blocks = 0;
-    bool packed_gradient = false;
+    std::int32_t gradient_pack = 1;
 };
+
+template <int kPack, class Tile>
+__device__ __forceinline__ void load_strip_row(const typename Tile::Element* row, int columns, int step,
+                                               typename Tile::Acc (&held)[Tile::kColumns]) {
+#pragma unroll
+    for (int c = 0; c < Tile::kColumns; c += kPack) {
+        Pack<typename Tile::Element, kPack> pack = {};
+        if (c < columns) pack = load_pack<kPack>(row + c * step);
+#pragma unroll
+        for (int v = 0; v < kPack; ++v) held[c + v] = widen(pack.value[v]);
+    }
+}
 
 // grad_output of a strip, zero outside.
 template <class Tile>
 __device__ __forceinline__ void load_strip(const WindowGradient& p, const typename Tile::Element* from, int i, int j,
                                            WindowSums<Tile>& held) {
-    using T = typename Tile::Element;
-    constexpr int kWide = sizeof(T) == 8 ? 2 : 4;
+    constexpr int kWide = sizeof(typename Tile::Element) == 8 ? 2 : 4;
     const auto row_stride = static_cast<int>(p.gradient.stride[2]), step = static_cast<int>(p.gradient.stride[3]);
 #pragma unroll
     for (int b = 0; b < Tile::kRows; ++b) {
-        const bool inside = i + b < p.y.out;
-        const T* row = from + (i + b) * row_stride;
-        if (p.packed_gradient) {
-#pragma unroll
-            for (int c = 0; c < Tile::kColumns; c += kWide) {
-                Pack<T, kWide> pack = {};
-                if (inside && j + c < p.x.out) pack = load_pack<kWide>(row + j + c);
-#pragma unroll
-                for (int v = 0; v < kWide; ++v) held[b][c + v] = widen(pack.value[v]);
-            }
+        const int columns = i + b < p.y.out ? p.x.out - j : 0;
+        const typename Tile::Element* row = from + (i + b) * row_stride + j * step;
+        if (p.gradient_pack == kWide) {
+            load_strip_row<kWide, Tile>(row, columns, 1, held[b]);
+        } else if (p.gradient_pack == 2) {
+            load_strip_row<2, Tile>(row, columns, 1, held[b]);
         } else {
-#pragma unroll
-            for (int c = 0; c < Tile::kColumns; ++c) {
-                held[b][c] = inside && j + c < p.x.out ? widen(row[(j + c) * step]) : typename Tile::Acc(0);
-            }
+            load_strip_row<1, Tile>(row, columns, step, held[b]);
         }
     }
 }
