@@ -65,6 +65,9 @@ const char* const kTileProblems[] = {
     "c4_k8_i9_f5_s2_p2_g4",
     "n2_c4_k4_i8x6_f31_p15_g4",
     "c3_k3_i37x35_f17x19_p8x9_g3",
+    "c2_k2_i16x150_f3_p1_g2",
+    "c2_k2_i40x140_f5_s2_p2_g2",
+    "c1_k2_i40x80_f9x12_p4x6",
 };
 
 struct Layouts {
@@ -246,6 +249,18 @@ void test_refusals() {
     expect_refusal(f32_depthwise_cuda, "c4_k4_i5_f3_g2", Pass::forward, "one input channel a group, the problem has 2");
     expect_refusal(f32_depthwise_cuda, "c2_k18_i5_f3_g2", Pass::forward,
                    "at most 8 filters a group, the problem has 9");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k8_i5_f3_g4", Pass::forward, "the problem has 1 and 2");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c3_k3_i5_f3_g3", Pass::forward, "channels by two, the problem has 3");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i5_f3_p1_g4_circular", Pass::grad_input, "circular");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i9_f3_d2_g4", Pass::forward, "side by side");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i40_f31_g4", Pass::forward, "31x31 are too many");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i5_f3_g4", Pass::forward, "the input has other strides");
+    expect_refusal(f32_depthwise_window_cuda, "c4_k4_i5_f3_g2", Pass::forward, "the problem has 2 and 2");
+    expect_refusal(f32_depthwise_window_cuda, "c4_k4_i9_f3_d2_g4", Pass::grad_weight, "stride 1 and dilation 1");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i5_f3_p1_reflect", Pass::grad_input, "reflect");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i300_f151", Pass::forward, "bytes of shared memory");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i300_f151", Pass::grad_weight, "bytes of shared memory");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i40000_f1x20000", Pass::forward, "20000 is too long");
     expect_refusal(f32_plane_cuda, "c2_k2_i5_f3_g2", Pass::forward, "the problem has 2 and 2");
     expect_refusal(f32_plane_cuda, "c1_k5_i5_f3", Pass::grad_weight, "the problem has 1 and 5");
     expect_refusal(f32_plane_cuda, "c1_k1_i5_f3_p1_reflect", Pass::grad_input, "reflect");
