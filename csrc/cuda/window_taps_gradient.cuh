@@ -110,7 +110,7 @@ __device__ __forceinline__ void store_tap_slots(const TapWindowGradient& p, std:
 }
 
 template <typename T>
-__global__ void __launch_bounds__(256, 2)
+__global__ void __launch_bounds__(256, sizeof(T) == 8 ? 1 : 2)
     window_taps_gradient(const __grid_constant__ TapWindowGradient p, Accumulator<T>* __restrict__ partial) {
     using Acc = Accumulator<T>;
     PYCONV_DYNAMIC_SHARED(Acc, window);
