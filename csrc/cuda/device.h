@@ -86,6 +86,7 @@ Status launch(void (*kernel)(Params...), const Grid& grid, cudaStream_t stream,
     (void)stream;
     ::simt::run_grid(blocks, dim3(grid.threads), grid.shared_bytes, [&] { kernel(arguments...); });
 #else
+    // More than a block may have unasked.
     if (grid.shared_bytes > kSharedBytes) {
         const cudaError_t refused = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                          static_cast<int>(grid.shared_bytes));

@@ -17,7 +17,20 @@ struct MmaTiles {
     using Narrow = MmaTile<128, 64, 32, 32, 4, 2>;
     using Small = MmaTile<64, 64, 32, 32, 4, 3>;
     using Thin = MmaTile<128, 32, 32, 16, 4, 2>;
-    using GradWide = MmaTile<128, 128, 64, 32, 3, sizeof(typename Kind::T) == 2 ? 1 : 2>;
+    using GradWide = MmaTile<128, 128, 64, 32, 3, 1>;
+    using GradNarrow = MmaTile<64, 128, 32, 32, 3, 2>;
+    using GradThin = MmaTile<32, 128, 32, 16, 4, 2>;
+    static constexpr int kPixels = 32;
+};
+
+// Registers for one wide tile at a time.
+template <>
+struct MmaTiles<Tf32Kind> {
+    using Wide = MmaTile<128, 128, 64, 32, 4, 1>;
+    using Narrow = MmaTile<128, 64, 32, 32, 4, 2>;
+    using Small = MmaTile<64, 64, 32, 32, 4, 3>;
+    using Thin = MmaTile<128, 32, 32, 16, 4, 2>;
+    using GradWide = MmaTile<128, 128, 64, 32, 3, 2>;
     using GradNarrow = MmaTile<64, 128, 32, 32, 3, 2>;
     using GradThin = MmaTile<32, 128, 32, 16, 4, 2>;
     static constexpr int kPixels = 32;

@@ -174,6 +174,8 @@ struct MmaTiles<GroupKind<Type>> {
     using Wide = GroupTile<128, 256, 4, 1, 1>;
     using Middle = GroupTile<128, 128, 3, 2, 0>;
     using Narrow = GroupTile<128, 64, 4, 2, 1>;
+    using Short = GroupTile<64, 128, 4, 2, 1>;
+    using Small = GroupTile<64, 64, 4, 3, 1>;
     using GradWide = GroupTile<128, 128, 3, 2, 0>;
     using GradNarrow = GroupTile<64, 128, 4, 2, 1>;
     static constexpr int kPixels = 64;
@@ -194,12 +196,18 @@ struct MmaLauncher<GroupKind<Type>> {
     }
 
     static Status correlation(const MmaCorrelation& p, std::int64_t groups, cudaStream_t stream) {
-        const double wide = mma_load<typename Tiles::Wide>(p, groups, 0.95);
+        // A wide tile has its multiprocessor for itself: nothing else runs while it starts and stores.
+        constexpr std::uint32_t kDeep = 128;  // chunks
+        const double wide = mma_load<typename Tiles::Wide>(p, groups, p.part[0].chunks >= kDeep ? 0.95 : 1.5);
         const double middle = mma_load<typename Tiles::Middle>(p, groups, 1.0);
         const double narrow = mma_load<typename Tiles::Narrow>(p, groups, 1.2);
-        const double least = std::min({wide, middle, narrow});
+        const double low = mma_load<typename Tiles::Short>(p, groups, 1.2);
+        const double small = mma_load<typename Tiles::Small>(p, groups, 1.4);
+        const double least = std::min({wide, middle, narrow, low, small});
         if (least == middle) return launch_correlation<typename Tiles::Middle>(p, groups, stream);
         if (least == narrow) return launch_correlation<typename Tiles::Narrow>(p, groups, stream);
+        if (least == low) return launch_correlation<typename Tiles::Short>(p, groups, stream);
+        if (least == small) return launch_correlation<typename Tiles::Small>(p, groups, stream);
         return launch_correlation<typename Tiles::Wide>(p, groups, stream);
     }
 

@@ -41,6 +41,33 @@ const char* const kTileProblems[] = {
     "c1_k1_i12x40_f9x11_p4x5",
     "c1_k2_i8_f3_s5_p1",
     "c1_k1_i6x66_f3_s1x3_p1x4_d1x2",
+    // depthwise: every compiled number of taps at either stride, tails of tiles, of lanes and of blocks
+    "n3_c66_k66_i9x10_f3_p1_g66",
+    "n2_c10_k10_i11x13_f3_s2_p1_g10",
+    "n2_c6_k6_i9x14_f5_p2_g6",
+    "n3_c34_k34_i12x9_f5_s2_p2_g34",
+    "n2_c12_k12_i10x15_f7_p3_g12",
+    "c8_k8_i15x13_f7_s2_p3_g8",
+    "n2_c64_k64_i7_f3_p1_g64",
+    "n9_c8_k8_i14_f3_p1_g8",
+    "n40_c2_k2_i16x17_f3_p1_g2",
+    "n24_c2_k2_i16_f7_s2_p3_g2",
+    "c4_k4_i9x12_f5x2_p2x1_g4",
+    "c6_k6_i8_f3_s3_p1_g6",
+    "n2_c4_k4_i10_f1x2_g4",
+    "c4_k4_i9_f4_p3x2x1x3_g4",
+    "c4_k4_i12x11_f3_s1x2_p1_g4",
+    "n2_c4_k4_i12x10_f3_s2_p1_g4_reflect",
+    "c6_k6_i9_f5_p2_g6_circular",
+    "c4_k4_i9_f7_p3_g4_replicate",
+    "c6_k6_i11_f3_p2_d2_g6",
+    "c3_k24_i9x10_f3_p1_g3",
+    "c4_k8_i9_f5_s2_p2_g4",
+    "n2_c4_k4_i8x6_f31_p15_g4",
+    "c3_k3_i37x35_f17x19_p8x9_g3",
+    "c2_k2_i16x150_f3_p1_g2",
+    "c2_k2_i40x140_f5_s2_p2_g2",
+    "c1_k2_i40x80_f9x12_p4x6",
 };
 
 struct Layouts {
@@ -229,6 +256,18 @@ void test_refusals() {
     expect_refusal(f32_depthwise_cuda, "c4_k4_i5_f3_g2", Pass::forward, "one input channel a group, the problem has 2");
     expect_refusal(f32_depthwise_cuda, "c2_k18_i5_f3_g2", Pass::forward,
                    "at most 8 filters a group, the problem has 9");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k8_i5_f3_g4", Pass::forward, "the problem has 1 and 2");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c3_k3_i5_f3_g3", Pass::forward, "channels by two, the problem has 3");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i5_f3_p1_g4_circular", Pass::grad_input, "circular");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i9_f3_d2_g4", Pass::forward, "side by side");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i40_f31_g4", Pass::forward, "31x31 are too many");
+    expect_refusal(f32_depthwise_nhwc_cuda, "c4_k4_i5_f3_g4", Pass::forward, "the input has other strides");
+    expect_refusal(f32_depthwise_window_cuda, "c4_k4_i5_f3_g2", Pass::forward, "the problem has 2 and 2");
+    expect_refusal(f32_depthwise_window_cuda, "c4_k4_i9_f3_d2_g4", Pass::grad_weight, "stride 1 and dilation 1");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i5_f3_p1_reflect", Pass::grad_input, "reflect");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i300_f151", Pass::forward, "bytes of shared memory");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i300_f151", Pass::grad_weight, "bytes of shared memory");
+    expect_refusal(f32_depthwise_window_cuda, "c1_k1_i40000_f1x20000", Pass::forward, "20000 is too long");
     expect_refusal(f32_plane_cuda, "c2_k2_i5_f3_g2", Pass::forward, "the problem has 2 and 2");
     expect_refusal(f32_plane_cuda, "c1_k5_i5_f3", Pass::grad_weight, "the problem has 1 and 5");
     expect_refusal(f32_plane_cuda, "c1_k1_i5_f3_p1_reflect", Pass::grad_input, "reflect");
