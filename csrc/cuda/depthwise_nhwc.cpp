@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "cuda/depthwise.h"
-#include "cuda/edge.h"
 #include "cuda/limits.h"
 #include "cuda/model.h"
+#include "cuda/strides.h"
 #include "layout/lowering.h"
 
 namespace pyconv::cuda {

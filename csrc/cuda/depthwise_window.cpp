@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <numeric>
 
-#include "cuda/edge.h"
 #include "cuda/limits.h"
 #include "cuda/model.h"
+#include "cuda/strides.h"
 #include "cuda/window_taps.h"
 
 namespace pyconv::cuda {
