@@ -37,11 +37,12 @@ __device__ __forceinline__ void turn_tile(MmaPackBuffer<T>& buffer, bool along_s
     constexpr int kVector = MmaVector<T>::kCount;
     static_assert(kRows == kSlots, "one pattern reads along either");
     const int tid = static_cast<int>(threadIdx.x), lane = tid % kRows, other = tid / kRows;
+    // All reads of a thread are in flight at once: each is but 64 or 128 bytes of a warp.
     if (along_slots) {
-#pragma unroll 4
+#pragma unroll
         for (int row = other; row < kRows; row += kThreads / kRows) buffer.value[lane][row] = read(row, lane);
     } else {
-#pragma unroll 4
+#pragma unroll
         for (int slot = other; slot < kSlots; slot += kThreads / kRows) buffer.value[slot][lane] = read(lane, slot);
     }
     __syncthreads();
@@ -84,7 +85,7 @@ __device__ __forceinline__ std::int64_t pixel_offset(const MmaPackImages& p, std
 }
 
 template <typename T>
-__global__ void __launch_bounds__(MmaPackTile::kThreads, 2)
+__global__ void __launch_bounds__(MmaPackTile::kThreads, 3)
     mma_pack_images(const __grid_constant__ MmaPackImages p, T* __restrict__ to) {
     PYCONV_SHARED(MmaPackBuffer<T>, buffer);
     const T* from = static_cast<const T*>(p.from.data);
@@ -104,10 +105,19 @@ __global__ void __launch_bounds__(MmaPackTile::kThreads, 2)
         } else {
             bool exists;
             const T* own = from + pixel_offset(p, pixel + lane, &exists);
-            turn_tile<T>(buffer, false, rows, slots, tile_to, p.slots, [&](int, int other) {
-                const std::int64_t channel = slot_channel(p, slot + other);
-                return exists && channel >= 0 ? own[channel * p.from.stride[1]] : narrow<T>(0);
-            });
+            if (p.gaps) {
+                turn_tile<T>(buffer, false, rows, slots, tile_to, p.slots, [&](int, int other) {
+                    const std::int64_t channel = slot_channel(p, slot + other);
+                    return exists && channel >= 0 ? own[channel * p.from.stride[1]] : narrow<T>(0);
+                });
+            } else {
+                const auto left =
+                    static_cast<int>(p.channels - slot < MmaPackTile::kSlots ? p.channels - slot : MmaPackTile::kSlots);
+                own += slot * p.from.stride[1];
+                turn_tile<T>(buffer, false, rows, slots, tile_to, p.slots, [&](int, int other) {
+                    return exists && other < left ? own[other * p.from.stride[1]] : narrow<T>(0);
+                });
+            }
         }
     }
 }
