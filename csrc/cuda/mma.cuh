@@ -13,7 +13,7 @@ namespace pyconv::cuda {
 // (BM + BN) * 128 bytes, two blocks share a multiprocessor, and GPUs from sm_86 on have 100 KiB for each block.
 template <typename Kind>
 struct MmaTiles {
-    using Wide = MmaTile<128, 128, 64, 32, 3, 2>;
+    using Wide = MmaTile<128, 128, 64, 32, 3, 1>;
     using Narrow = MmaTile<128, 64, 32, 32, 4, 2>;
     using Small = MmaTile<64, 64, 32, 32, 4, 3>;
     using Thin = MmaTile<128, 32, 32, 16, 4, 2>;
@@ -26,7 +26,7 @@ struct MmaTiles {
 // Registers for one wide tile at a time.
 template <>
 struct MmaTiles<Tf32Kind> {
-    using Wide = MmaTile<128, 128, 64, 32, 4, 1>;
+    using Wide = MmaTile<128, 128, 64, 32, 3, 1>;
     using Narrow = MmaTile<128, 64, 32, 32, 4, 2>;
     using Small = MmaTile<64, 64, 32, 32, 4, 3>;
     using Thin = MmaTile<128, 32, 32, 16, 4, 2>;

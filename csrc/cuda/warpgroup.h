@@ -29,7 +29,9 @@ using ::simt::multiply_group;
 
 // What this thread wrote to shared memory, and cp.async for it, becomes visible to products queued after a barrier.
 __device__ __forceinline__ void make_visible_to_products() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
 }
 
 // The sums in registers may be used by products from here on.
