@@ -97,6 +97,11 @@ def test_precision_is_set_for_a_block_and_pyconv_sees_it():
         with precision.convolution_precision(name):
             assert torch.backends.cudnn.conv.fp32_precision == name
             assert torch.backends.cudnn.allow_tf32 == (name == "tf32") == _C.tf32_allowed()
+            with precision.cudnn_flags(benchmark=True):
+                assert torch.backends.cudnn.benchmark
+                assert torch.backends.cudnn.conv.fp32_precision == name
+            assert not torch.backends.cudnn.benchmark
+            assert torch.backends.cudnn.conv.fp32_precision == name
     assert torch.backends.cudnn.conv.fp32_precision == before
     with precision.matmul_precision("tf32"):
         assert torch.get_float32_matmul_precision() == "high"

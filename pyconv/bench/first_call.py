@@ -11,18 +11,17 @@ from pyconv import _C
 
 from . import cases
 from .peers import pyconv_call, torch_call
-from .precision import set_convolution_precision
+from .precision import convolution_precision
 
 
 def main(who: str, text: str, device: str, precision: str) -> None:
     problem = _C.Problem.parse(text)
-    set_convolution_precision(precision)
     tensors = cases.make(problem, device)
     call = {"pyconv": pyconv_call, "torch": torch_call}[who](problem, "forward")
     synchronize = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
     synchronize()
     seconds = []
-    with torch.no_grad():
+    with convolution_precision(precision), torch.no_grad():
         for _ in range(2):
             start = time.perf_counter()
             call(tensors)

@@ -16,6 +16,7 @@ from pyconv import _C
 
 from .cases import Tensors
 from .clock import Call
+from .precision import cudnn_flags
 from .timing import T, here
 
 
@@ -148,13 +149,8 @@ class TunedTorch(Torch):
     @staticmethod
     def place(work: Callable[[], T]) -> T:
         def tuned() -> T:
-            before = torch.backends.cudnn.benchmark
-            torch.backends.cudnn.benchmark = True
-            try:
-                with torch.no_grad():  # which is a setting of the thread
-                    return work()
-            finally:
-                torch.backends.cudnn.benchmark = before
+            with cudnn_flags(benchmark=True), torch.no_grad():  # the second is a setting of the thread
+                return work()
 
         return tuning_thread(torch.cuda.current_device()).submit(tuned).result()
 

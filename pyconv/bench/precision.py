@@ -13,23 +13,32 @@ PRECISIONS = ("ieee", "tf32")
 TF32_PRODUCT_ERROR = 2 * 2.0**-11 + 2.0**-22
 
 
-def set_convolution_precision(name: str) -> None:
-    """For float32 convolutions in all of the process.
+@contextmanager
+def cudnn_flags(convolution: str | None = None, **changed: bool) -> Iterator[None]:
+    """torch.backends.cudnn.flags, with what is not given left as it is; `convolution` is conv.fp32_precision.
 
-    The older switch is set as well: where the two disagree, torch refuses to say what the older one is.
+    Not plain assignments: torch refuses those in a process that has imported torch.testing's utilities.
     """
-    torch.backends.cudnn.allow_tf32 = name == "tf32"
-    torch.backends.cudnn.conv.fp32_precision = name
+    cudnn = torch.backends.cudnn
+    before = cudnn.conv.fp32_precision
+    kept = ("enabled", "benchmark", "benchmark_limit", "deterministic", "allow_tf32")
+    try:
+        with cudnn.flags(**{name: getattr(cudnn, name) for name in kept} | changed):
+            # After the older switch, allow_tf32, which overwrites it.
+            cudnn.conv.fp32_precision = convolution or before
+            yield
+    finally:
+        cudnn.conv.fp32_precision = before
 
 
 @contextmanager
 def convolution_precision(name: str) -> Iterator[None]:
-    before = "tf32" if torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"
-    set_convolution_precision(name)
-    try:
+    """For float32 convolutions in all of the process.
+
+    The older switch is set as well: where the two disagree, torch refuses to say what the older one is.
+    """
+    with cudnn_flags(name, allow_tf32=name == "tf32"):
         yield
-    finally:
-        set_convolution_precision(before)
 
 
 @contextmanager
