@@ -46,7 +46,8 @@ double gemm_cost(const Call& call) {
         columns = launches * static_cast<double>(round_up(ceil_div(a.n * pixels, classes), kTile));
         depth = static_cast<double>(round_up(ceil_div(channels * a.r * a.s, classes), kSlice));
     }
-    const double work = rows * columns * depth * static_cast<double>(a.groups);
+    const double passes = a.dtype == DType::f64 ? 2 : 1;  // of the arithmetic units, for one warp's instruction
+    const double work = rows * columns * depth * static_cast<double>(a.groups) * passes;
     return work * kInstructions / kNominalRate + launches * kNominalLaunch;
 }
 

@@ -5,7 +5,6 @@
 #include <cstdlib>
 
 #include "cuda/limits.h"
-#include "layout/lowering.h"
 
 namespace pyconv::cuda {
 
@@ -50,12 +49,46 @@ MmaImages images(const Problem& a, const View& view, std::int64_t channels, std:
     return images;
 }
 
-MmaImages with_bytes(const Problem& a, MmaImages images) {
+// Whether chunks along the pixels of an image are whole, side by side and aligned.
+bool lies_in_planes(const Problem& a, const View& view, std::int64_t channels, std::int64_t rows,
+                    std::int64_t columns) {
     const auto size = static_cast<std::int64_t>(size_of(a.dtype));
-    images.bytes =
-        images.direct ? 0 : aligned(a.n * images.rows * images.columns * images.groups * images.padded * size);
+    auto whole = [&](std::int64_t stride) { return stride * size % kVectorBytes == 0; };
+    return whole(rows * columns) && (view.stride[3] == 1 || columns == 1) && (view.stride[2] == columns || rows == 1) &&
+           (whole(view.stride[1]) || channels == 1) && (whole(view.stride[0]) || a.n == 1) &&
+           reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0;
+}
+
+bool reads_planes(const Call& call, MmaMode mode) {
+    const Problem& a = call.problem;
+    if (mode == MmaMode::group || a.r * a.s > 1 || a.stride_h * a.stride_w > 1) return false;
+    if (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right) return false;
+    return (call.pass == Pass::grad_input || lies_in_planes(a, call.tensors.input, a.c, a.h, a.w)) &&
+           (call.pass == Pass::forward || lies_in_planes(a, call.tensors.output, a.k, a.p(), a.q()));
+}
+
+MmaImages settled(const Call& call, MmaMode mode, MmaImages images, bool directly) {
+    const auto size = static_cast<std::int64_t>(size_of(call.problem.dtype));
+    // A weight gradient reads both of its operands one way.
+    images.planes = !directly && reads_planes(call, mode);
+    images.bytes = images.direct || images.planes
+                       ? 0
+                       : aligned(images.n * images.rows * images.columns * images.groups * images.padded * size);
     return images;
 }
+
+MmaImages input_images(const Problem& a, const View& view) {
+    MmaImages result = images(a, view, a.c, a.h, a.w);
+    if (a.padding_mode != PaddingMode::zeros && (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right)) {
+        result.direct = false;
+        result.mode = a.padding_mode;
+        result.top = a.pad_top, result.left = a.pad_left;
+        result.rows += a.pad_top + a.pad_bottom, result.columns += a.pad_left + a.pad_right;
+    }
+    return result;
+}
+
+MmaImages output_images(const Problem& a, const View& view) { return images(a, view, a.k, a.p(), a.q()); }
 
 bool folds(const Call& call) {
     const Problem& a = call.problem;
@@ -81,21 +114,26 @@ MmaGroups mma_groups(const Problem& a) {
     return best;
 }
 
-MmaImages mma_input(const Call& call) {
+MmaImages mma_input(const Call& call, MmaMode mode) {
     const Problem& a = call.problem;
-    MmaImages result = images(a, call.tensors.input, a.c, a.h, a.w);
-    if (a.padding_mode != PaddingMode::zeros && (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right)) {
-        result.direct = false;
-        result.mode = a.padding_mode;
-        result.top = a.pad_top, result.left = a.pad_left;
-        result.rows += a.pad_top + a.pad_bottom, result.columns += a.pad_left + a.pad_right;
-    }
-    return with_bytes(a, result);
+    MmaImages result = input_images(a, call.tensors.input);
+    const bool both = call.pass != Pass::grad_weight || output_images(a, call.tensors.output).direct;
+    return settled(call, mode, result, result.direct && both);
 }
 
-MmaImages mma_output(const Call& call) {
+MmaImages mma_output(const Call& call, MmaMode mode) {
     const Problem& a = call.problem;
-    return with_bytes(a, images(a, call.tensors.output, a.k, a.p(), a.q()));
+    const MmaImages result = output_images(a, call.tensors.output);
+    const bool both = call.pass != Pass::grad_weight || input_images(a, call.tensors.input).direct;
+    return settled(call, mode, result, result.direct && both);
+}
+
+Cells mma_cells(const Call& call, Correlation* result) {
+    const Problem& a = call.problem;
+    const bool all = a.r == a.stride_h && a.s == a.stride_w && a.h == a.p() * a.stride_h && a.w == a.q() * a.stride_w;
+    if (call.pass != Pass::grad_input || a.groups > 1 || !all || correlation_count(a, call.pass) <= kMmaParts)
+        return {};
+    return cells_of(a, call.pass, call.tensors, result);
 }
 
 bool mma_reads_filters(const Call& call, const MmaImages& source) {
@@ -197,7 +235,7 @@ std::string wgmma_refusal(const Call& call) {
 template <MmaMode mode>
 std::size_t mma_workspace(const Call& call) {
     const Problem& a = call.problem;
-    const MmaImages input = mma_input(call), output = mma_output(call);
+    const MmaImages input = mma_input(call, mode), output = mma_output(call, mode);
     if (call.pass == Pass::grad_weight) {
         const MmaGradTile tile = mma_grad_tile(a.dtype, mode, mma_groups(a).filters);
         return input.bytes + output.bytes + chunk_bytes(a, mma_chunks(a, tile.rows, tile.columns, tile.pixels));
@@ -222,17 +260,19 @@ double mma_cost(const Call& call) {
                    static_cast<double>(round_up(a.r * a.s * padded_c, tile.columns));
     } else {
         const bool forward = call.pass == Pass::forward;
-        const std::int64_t written = forward ? groups.filters : groups.channels;
-        const std::int64_t depth = (forward ? padded_c : padded_k) * a.r * a.s;
+        Correlation patch;
+        const bool cells = mma_cells(call, &patch).exist;
+        const std::int64_t written = cells ? patch.filters : forward ? groups.filters : groups.channels;
+        const std::int64_t depth = (forward ? padded_c : padded_k) * (cells ? 1 : a.r * a.s);
         // The parity classes of an input gradient share its taps between them.
         products = static_cast<double>(a.n * a.p() * a.q()) *
                    static_cast<double>(groups.count * round_up(written, kFillingFilters)) *
                    static_cast<double>(forward ? round_up(depth, 128 / static_cast<std::int64_t>(size)) : depth);
-        launches += static_cast<double>(correlation_count(a, call.pass) / 5);
+        if (!cells) launches += static_cast<double>(correlation_count(a, call.pass) / 5);
     }
-    for (const MmaImages& read : {mma_input(call), mma_output(call)}) {
-        bytes += 3 * static_cast<double>(read.direct ? 0 : read.bytes);
-    }
+    // A copy is written and read again.
+    if (call.pass != Pass::grad_input) bytes += 3 * static_cast<double>(mma_input(call, mode).bytes);
+    if (call.pass != Pass::forward) bytes += 3 * static_cast<double>(mma_output(call, mode).bytes);
     return products * 2 / rate(a.dtype, mode) + (bytes + tensors) / kMemoryRate + launches * kLaunch;
 }
 

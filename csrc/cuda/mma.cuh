@@ -4,8 +4,8 @@
 
 #include "cuda/mma.h"
 #include "cuda/mma_correlation.cuh"
-#include "cuda/mma_grad_weight.cuh"
 #include "cuda/mma_pack.cuh"
+#include "cuda/mma_planes.cuh"
 
 namespace pyconv::cuda {
 
@@ -87,6 +87,7 @@ Status launch_mma_correlation(MmaCorrelation p, std::int64_t groups, cudaStream_
     divide_into_tiles<Tile>(&p, groups);
     if (p.tiles == 0) return {};
     constexpr std::size_t kBytes = MmaCorrelationShared<Kind, Tile>::kBytes;
+    if (p.planes) return launch(mma_planes_correlation<Kind, Tile>, {p.tiles, Tile::kThreads, kBytes}, stream, p);
     return launch(mma_correlation<Kind, Tile>, {p.tiles, Tile::kThreads, kBytes}, stream, p);
 }
 
@@ -104,6 +105,10 @@ template <typename Kind, typename Tile>
 Status launch_mma_grad_weight(MmaGradWeight p, typename Kind::Acc* partial, cudaStream_t stream) {
     constexpr int kPixels = MmaTiles<Kind>::kPixels;
     divide_into_tiles<Tile, MmaVector<typename Kind::T>::kCount>(&p);
+    if (p.planes) {
+        constexpr std::size_t kBytes = MmaCorrelationShared<Kind, Tile>::kBytes;
+        return launch(mma_planes_grad_weight<Kind, Tile>, {p.tiles, Tile::kThreads, kBytes}, stream, p, partial);
+    }
     constexpr std::size_t kBytes = MmaGradShared<Kind, Tile, kPixels>::kBytes;
     return launch(mma_grad_weight<Kind, Tile, kPixels>, {p.tiles, Tile::kThreads, kBytes}, stream, p, partial);
 }
@@ -134,7 +139,7 @@ struct MmaLauncher {
     }
 };
 
-inline MmaPart mma_part(const Correlation& a, const MmaImages& source, std::int64_t element_bytes) {
+inline MmaPart mma_part(const Correlation& a, const Cells& cells, const MmaImages& source, std::int64_t element_bytes) {
     MmaPart part;
     part.y = MmaSide(a.y, source.rows, source.top), part.x = MmaSide(a.x, source.columns, source.left);
     part.pixels = PixelOrder(a.y.out, a.x.out);
@@ -147,8 +152,15 @@ inline MmaPart mma_part(const Correlation& a, const MmaImages& source, std::int6
     const std::int64_t filters = a.groups * a.filters;
     part.along_filters = filters > 1 && closer(a.output, 1, 3);
     auto whole = [&](std::int64_t value) { return value % vector == 0; };
+    part.places = cells.exist ? MmaFilterPlaces(cells) : MmaFilterPlaces(stride[1]);
     const bool aligned = reinterpret_cast<std::uintptr_t>(a.output.data) % kChunkBytes == 0 && whole(stride[0]);
-    if (part.along_filters) {
+    if (cells.exist) {
+        part.along_filters = true;
+        // A vector of filters lies in one run; runs begin where vectors may.
+        const std::int64_t row = cells.digit[1], patch = cells.digit[0] * row;
+        part.vectors = aligned && whole(cells.run) && (cells.run > row || whole(cells.step[1])) &&
+                       (cells.run > patch || whole(cells.step[0])) && whole(stride[2]) && whole(stride[3]);
+    } else if (part.along_filters) {
         part.vectors = aligned && stride[1] == 1 && whole(stride[2]) && whole(stride[3]);
     } else {
         const bool dense = stride[3] == 1 && (stride[2] == a.x.out || a.y.out == 1);
@@ -158,25 +170,30 @@ inline MmaPart mma_part(const Correlation& a, const MmaImages& source, std::int6
 }
 
 template <typename Kind>
-Status run_mma_correlations(const Call& call, void* workspace, cudaStream_t stream) {
+Status run_mma_correlations(const Call& call, MmaMode mode, void* workspace, cudaStream_t stream) {
     using T = typename Kind::T;
     const bool forward = call.pass == Pass::forward;
     const MmaGroups groups = mma_groups(call.problem);
-    const MmaImages source = forward ? mma_input(call) : mma_output(call);
-    const bool reads_filters = mma_reads_filters(call, source);
+    const MmaImages source = forward ? mma_input(call, mode) : mma_output(call, mode);
+    const bool reads_filters = mma_reads_filters(call, source), in_place = source.direct || source.planes;
+    Correlation patches;
+    const Cells cells = mma_cells(call, &patches);
     auto* packed = reinterpret_cast<T*>(static_cast<unsigned char*>(workspace) + source.bytes);
     MmaCorrelation p;
-    p.source = source.direct ? source.view.data : workspace;
+    p.source = in_place ? source.view.data : workspace;
+    p.planes = source.planes;
     const std::int64_t pixel = source.groups * source.padded;
-    p.image_stride = source.direct ? source.view.stride[0] : source.rows * source.columns * pixel;
-    p.row_stride = static_cast<std::int32_t>(source.direct ? source.view.stride[2] : source.columns * pixel);
-    p.column_stride = static_cast<std::int32_t>(source.direct ? source.view.stride[3] : pixel);
+    p.image_stride = in_place ? source.view.stride[0] : source.rows * source.columns * pixel;
+    p.row_stride = static_cast<std::int32_t>(in_place ? source.view.stride[2] : source.columns * pixel);
+    p.column_stride = static_cast<std::int32_t>(in_place ? source.view.stride[3] : pixel);
+    p.channel_stride = source.view.stride[1];
+    p.channels = static_cast<std::int32_t>(source.group_channels);
     p.group_stride = static_cast<std::int32_t>(source.padded);
     p.by_chunks = Divider(source.padded / MmaVector<T>::kCount);
-    p.filters = forward ? groups.filters : groups.channels;
+    p.filters = cells.exist ? patches.filters : forward ? groups.filters : groups.channels;
     Status status;
-    if (!source.direct) status = run_mma_pack_images<T>(source, workspace, stream);
-    const std::int64_t count = correlation_count(call.problem, call.pass);
+    if (!in_place) status = run_mma_pack_images<T>(source, workspace, stream);
+    const std::int64_t count = cells.exist ? 1 : correlation_count(call.problem, call.pass);
     for (std::int64_t first = 0; status.ok() && first < count; first += kMmaParts) {
         MmaPackFilters pack;
         pack.merged = groups.merged;
@@ -185,10 +202,11 @@ Status run_mma_correlations(const Call& call, void* workspace, cudaStream_t stre
         pack.slot_tiles = ceil_div(source.padded, MmaPackTile::kSlots);
         p.parts = pack.parts = static_cast<int>(std::min<std::int64_t>(count - first, kMmaParts));
         for (int i = 0; i < p.parts; ++i) {
-            const Correlation a = correlation_at(call.problem, call.pass, call.tensors, first + i);
+            const Correlation a =
+                cells.exist ? patches : correlation_at(call.problem, call.pass, call.tensors, first + i);
             p.bias = a.bias;
             MmaPart& part = p.part[i];
-            part = mma_part(a, source, sizeof(T));
+            part = mma_part(a, cells, source, sizeof(T));
             // With merged groups a whole vector of filters must stay inside one.
             if (part.along_filters && p.filters % MmaVector<T>::kCount != 0) part.vectors = false;
             part.filter_pitch = reads_filters ? a.weight.stride[0] : a.taps() * source.padded;
@@ -213,7 +231,7 @@ Status run_mma_correlations(const Call& call, void* workspace, cudaStream_t stre
 
 // Where an operand lies that was copied; the view of one that was not.
 inline View mma_view(const MmaImages& a, void* copy) {
-    if (a.direct) return a.view;
+    if (a.direct || a.planes) return a.view;
     const std::int64_t pixel = a.groups * a.padded;
     return {copy, {a.rows * a.columns * pixel, 1, a.columns * pixel, pixel}};
 }
@@ -223,7 +241,7 @@ Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cuda
     using T = typename Kind::T;
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
     const MmaGroups groups = mma_groups(call.problem);
-    const MmaImages input = mma_input(call), output = mma_output(call);
+    const MmaImages input = mma_input(call, mode), output = mma_output(call, mode);
     const MmaGradTile tile = mma_grad_tile(call.problem.dtype, mode, groups.filters);
     auto* bytes = static_cast<unsigned char*>(workspace);
     MmaGradWeight p;
@@ -244,9 +262,11 @@ Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cuda
     p.own_filters = a.filters, p.own_channels = a.channels;
     p.column_chunks = static_cast<std::uint32_t>(a.taps() * input.padded / MmaVector<T>::kCount);
     p.filter_chunks = static_cast<std::uint32_t>(output.padded / MmaVector<T>::kCount);
+    p.planes = input.planes;
+    p.by_plane_chunks = Divider(call.problem.p() * call.problem.q() / MmaVector<T>::kCount);
     Status status;
-    if (!input.direct) status = run_mma_pack_images<T>(input, bytes, stream);
-    if (status.ok() && !output.direct) status = run_mma_pack_images<T>(output, bytes + input.bytes, stream);
+    if (input.bytes > 0) status = run_mma_pack_images<T>(input, bytes, stream);
+    if (status.ok() && output.bytes > 0) status = run_mma_pack_images<T>(output, bytes + input.bytes, stream);
     if (!status.ok()) return status;
     auto* partial = reinterpret_cast<typename Kind::Acc*>(bytes + input.bytes + output.bytes);
     status = MmaLauncher<Kind>::grad_weight(p, tile.rows, partial, stream);
@@ -257,7 +277,7 @@ Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cuda
 template <typename Kind, MmaMode mode>
 Status run_mma(const Call& call, void* workspace, cudaStream_t stream) {
     if (call.pass == Pass::grad_weight) return run_mma_grad_weight<Kind>(call, mode, workspace, stream);
-    return run_mma_correlations<Kind>(call, workspace, stream);
+    return run_mma_correlations<Kind>(call, mode, workspace, stream);
 }
 
 }  // namespace pyconv::cuda

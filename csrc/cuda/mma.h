@@ -7,6 +7,7 @@
 
 #include "cuda/chunks.h"
 #include "layout/call.h"
+#include "layout/lowering.h"
 
 namespace pyconv::cuda {
 
@@ -36,10 +37,15 @@ struct MmaImages {
     std::int64_t groups = 1, group_channels = 0;
     std::int64_t padded = 0;  // channels of a group, whole vectors
     bool direct = false;      // read where it lies
+    bool planes = false;      // the same, by the kernels of mma_planes.cuh
     std::size_t bytes = 0;    // of the copy
 };
-MmaImages mma_input(const Call& call);
-MmaImages mma_output(const Call& call);
+MmaImages mma_input(const Call& call, MmaMode mode);
+MmaImages mma_output(const Call& call, MmaMode mode);
+
+// An input gradient of more parity classes than one launch takes, as one Correlation where lowering.h's cells allow it:
+// those that leave no pixel out.
+Cells mma_cells(const Call& call, Correlation* result);
 
 // Of forward and grad_input: the source's copy, then the filters'.
 struct MmaWorkspace {

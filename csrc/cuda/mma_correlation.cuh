@@ -32,11 +32,34 @@ struct MmaSide {
           offset(static_cast<std::int32_t>(a.offset + before)) {}
 };
 
+// Where a filter's results lie from the pixel on. Of an input gradient by cells (lowering.h): the digits of its number.
+struct MmaFilterPlaces {
+    std::int64_t step[3] = {0, 0, 0};
+    Divider digit[2];
+    bool digits = false;
+
+    MmaFilterPlaces() = default;
+    explicit MmaFilterPlaces(std::int64_t stride) : step{0, 0, stride} {}
+    explicit MmaFilterPlaces(const Cells& cells)
+        : step{cells.step[0], cells.step[1], cells.step[2]},
+          digit{Divider(cells.digit[0]), Divider(cells.digit[1])},
+          digits(true) {}
+
+    __device__ __forceinline__ std::int64_t offset(std::int64_t filter) const {
+        if (!digits) return filter * step[2];
+        std::int64_t c = filter;
+        std::int64_t b = digit[1].divide(c);
+        const std::int64_t a = digit[0].divide(b);
+        return a * step[0] + b * step[1] + c * step[2];
+    }
+};
+
 struct MmaPart {
     MmaSide y, x;
     PixelOrder pixels;
     Divider by_taps_x;
     View out;
+    MmaFilterPlaces places;
     const void* filters = nullptr;
     std::int64_t filter_pitch = 0, group_pitch = 0;  // elements between filters, between groups of them
     std::int64_t pixel_count = 0, first_tile = 0;
@@ -49,11 +72,13 @@ struct MmaCorrelation {
     MmaPart part[kMmaParts];
     const void* source = nullptr;
     const void* bias = nullptr;
-    std::int64_t image_stride = 0;
+    std::int64_t image_stride = 0, channel_stride = 0;  // the latter of planes
+    std::int32_t channels = 0;                          // of a group of planes
     std::int32_t row_stride = 0, column_stride = 0, group_stride = 0;
     Divider by_chunks, by_groups, by_filter_tiles;  // by_chunks: of one tap
     std::int64_t filters = 0, tiles = 0;            // filters of a group
     int parts = 0;
+    bool planes = false;  // read by mma_planes.cuh
 };
 
 template <typename Kind, typename Tile>
@@ -77,32 +102,60 @@ struct MmaOrigin {
     }
 };
 
-// The rows of both operands that a thread brings, and where they start.
+// The rows of filters that a thread brings, and where they start: as many depths of each as make a chunk.
+template <typename Kind, typename Tile>
+struct MmaFilterLoader {
+    using T = typename Kind::T;
+    static constexpr int kStep = Tile::kThreads / 8;  // rows between those of one thread
+    static constexpr int kRows = Tile::BN / kStep;
+    static_assert(kRows > 0, "every thread brings a row of filters");
+
+    const T* filter;
+    std::int64_t step;
+    std::int32_t left;  // from this thread's first row on
+
+    __device__ __forceinline__ MmaFilterLoader(const MmaCorrelation& p, const MmaPart& part, const MmaOrigin& origin) {
+        const int row = static_cast<int>(threadIdx.x) / 8;
+        filter = static_cast<const T*>(part.filters) + origin.group * part.group_pitch +
+                 (origin.filter + row) * part.filter_pitch;
+        step = kStep * part.filter_pitch;
+        left = static_cast<std::int32_t>(p.filters - origin.filter) - row;
+    }
+
+    // To where this thread's first chunk goes.
+    __device__ __forceinline__ void load(unsigned char* to, std::uint32_t chunk, bool inside) const {
+        const std::int32_t rows = inside ? left : 0;
+        const T* from = filter + static_cast<std::int64_t>(chunk) * MmaVector<T>::kCount;
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+            copy_async(to + r * kStep * 8 * kChunkBytes, from, r * kStep < rows);
+            from += step;
+        }
+    }
+};
+
+// The rows of both operands that a thread brings, where channels are the fast index of the source.
 template <typename Kind, typename Tile>
 struct MmaCorrelationLoader {
     using T = typename Kind::T;
     using Shared = MmaCorrelationShared<Kind, Tile>;
-    static constexpr int kStep = Tile::kThreads / 8;  // rows between those of one thread
-    static constexpr int kSourceRows = Tile::BM / kStep, kFilterRows = Tile::BN / kStep;
+    static constexpr int kStep = Tile::kThreads / 8, kRows = Tile::BM / kStep;
     static constexpr int kVector = MmaVector<T>::kCount;
     static_assert(kStep % 8 == 0, "the rows of a thread share a swizzle");
-    static_assert(kFilterRows > 0, "every thread brings a row of filters");
 
     const MmaCorrelation& p;
     const MmaPart& part;
-    const T* pixel[kSourceRows];  // its first channel under the first tap; outside of the image as well
-    std::int32_t y[kSourceRows], x[kSourceRows];
-    const T* filter;
-    std::int64_t filter_step;
-    std::int32_t filters_left;  // from this thread's first row on
+    MmaFilterLoader<Kind, Tile> filters;
+    const T* pixel[kRows];  // its first channel under the first tap; outside of the image as well
+    std::int32_t y[kRows], x[kRows];
 
     __device__ __forceinline__ MmaCorrelationLoader(const MmaCorrelation& p_, const MmaPart& part_,
                                                     const MmaOrigin& origin)
-        : p(p_), part(part_) {
+        : p(p_), part(part_), filters(p_, part_, origin) {
         const int row = static_cast<int>(threadIdx.x) / 8;
         const T* source = static_cast<const T*>(p.source) + origin.group * p.group_stride;
 #pragma unroll
-        for (int r = 0; r < kSourceRows; ++r) {
+        for (int r = 0; r < kRows; ++r) {
             // Rows past the last pixel repeat it; nobody stores them.
             const std::int64_t number = origin.pixel + row + r * kStep;
             const Pixel at = part.pixels.at(number < part.pixel_count ? number : part.pixel_count - 1);
@@ -111,10 +164,6 @@ struct MmaCorrelationLoader {
             pixel[r] = source + at.n * p.image_stride + static_cast<std::int64_t>(y[r]) * p.row_stride +
                        static_cast<std::int64_t>(x[r]) * p.column_stride;
         }
-        filter = static_cast<const T*>(part.filters) + origin.group * part.group_pitch +
-                 (origin.filter + row) * part.filter_pitch;
-        filter_step = kStep * part.filter_pitch;
-        filters_left = static_cast<std::int32_t>(p.filters - origin.filter) - row;
     }
 
     // Queues the copies of slice `slice` into a stage; beyond the depth, zeros.
@@ -133,23 +182,22 @@ struct MmaCorrelationLoader {
         const auto columns = static_cast<std::uint32_t>(part.x.size);
         unsigned char* to = stage + Swizzle<8, Kind::kPairsAlong>::place(row, column);
 #pragma unroll
-        for (int r = 0; r < kSourceRows; ++r) {
+        for (int r = 0; r < kRows; ++r) {
             const bool exists =
                 static_cast<std::uint32_t>(y[r] + down) < rows && static_cast<std::uint32_t>(x[r] + across) < columns;
             copy_async(to + r * kStep * Shared::kRowBytes, pixel[r] + offset, exists);
         }
-        to += Shared::kStageA;
-        const std::int32_t left = inside ? filters_left : 0;
-        const T* from = filter + static_cast<std::int64_t>(chunk) * kVector;
-#pragma unroll
-        for (int r = 0; r < kFilterRows; ++r) {
-            copy_async(to + r * kStep * Shared::kRowBytes, from, r * kStep < left);
-            from += filter_step;
-        }
+        filters.load(to + Shared::kStageA, chunk, inside);
+    }
+
+    // Rows [row + 16 m, row + 16 m + 16) of the source's tile.
+    template <typename A>
+    static __device__ __forceinline__ void load_a(A& a, const unsigned char* stage, int row, int m, int step) {
+        Kind::load_a(a, stage, row + m * 16, step);
     }
 };
 
-template <typename Kind, typename Tile>
+template <typename Kind, typename Tile, typename Loader>
 __device__ __forceinline__ void multiply_slice(const unsigned char* stage, MmaSums<Kind, Tile>& sums) {
     using Shared = MmaCorrelationShared<Kind, Tile>;
     constexpr int kSteps = Shared::kRowBytes / (Kind::kDepth * static_cast<int>(sizeof(typename Kind::T)));
@@ -163,7 +211,7 @@ __device__ __forceinline__ void multiply_slice(const unsigned char* stage, MmaSu
 #pragma unroll
         for (int m = 0; m < Tile::MT; ++m) {
             typename Kind::A a;
-            Kind::load_a(a, stage, row + m * 16, step);
+            Loader::load_a(a, stage, row, m, step);
 #pragma unroll
             for (int n = 0; n < Tile::NT; ++n) Kind::multiply(sums[m][n], a, b[n / 2][n % 2]);
         }
@@ -172,11 +220,10 @@ __device__ __forceinline__ void multiply_slice(const unsigned char* stage, MmaSu
 
 // The sums of the whole depth. A barrier comes first in every slice: what the stage to be filled held has been
 // multiplied by all, and what is to be multiplied has been brought by all.
-template <typename Kind, typename Tile>
-__device__ __forceinline__ void multiply_depth(const MmaCorrelationLoader<Kind, Tile>& loader, unsigned char* shared,
+template <typename Kind, typename Tile, typename Loader>
+__device__ __forceinline__ void multiply_depth(const Loader& loader, std::uint32_t slices, unsigned char* shared,
                                                MmaSums<Kind, Tile>& sums) {
     constexpr int kStage = MmaCorrelationShared<Kind, Tile>::kStage, kStages = Tile::kStages;
-    const std::uint32_t slices = (loader.part.chunks + 7) / 8;
 #pragma unroll
     for (int stage = 0; stage < kStages - 1; ++stage) {
         loader.load(shared + stage * kStage, static_cast<std::uint32_t>(stage));
@@ -188,7 +235,7 @@ __device__ __forceinline__ void multiply_depth(const MmaCorrelationLoader<Kind, 
         __syncthreads();
         if (slice + kStages - 1 < slices) loader.load(shared + writing * kStage, slice + kStages - 1);
         copy_async_commit();
-        multiply_slice<Kind, Tile>(shared + reading * kStage, sums);
+        multiply_slice<Kind, Tile, Loader>(shared + reading * kStage, sums);
         reading = reading + 1 == kStages ? 0 : reading + 1;
         writing = writing + 1 == kStages ? 0 : writing + 1;
     }
@@ -214,7 +261,7 @@ __device__ __forceinline__ void store_sums(const MmaCorrelation& p, const MmaPar
         if (number >= part.pixel_count || filter >= p.filters) continue;
         const std::int64_t k = origin.group * p.filters + filter;
         const Pixel pixel = part.pixels.at(number);
-        T* to = out + pixel.n * stride[0] + k * stride[1] + pixel.i * stride[2] + pixel.j * stride[3];
+        T* to = out + pixel.n * stride[0] + part.places.offset(k) + pixel.i * stride[2] + pixel.j * stride[3];
         const typename Kind::Acc* from =
             tile + (part.along_filters ? row * Staging::kAlongColumns + column : column * Staging::kAlongRows + row);
         if (!part.vectors) {
@@ -228,23 +275,29 @@ __device__ __forceinline__ void store_sums(const MmaCorrelation& p, const MmaPar
     }
 }
 
-template <typename Kind, typename Tile>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    mma_correlation(const __grid_constant__ MmaCorrelation p) {
-    PYCONV_DYNAMIC_SHARED(unsigned char, shared);
+// All tiles of the launch, whichever way the Loader reads the source.
+template <typename Kind, typename Tile, typename Loader>
+__device__ __forceinline__ void correlate(const MmaCorrelation& p, unsigned char* shared) {
     for (std::int64_t tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
         int index = 0;
         while (index + 1 < p.parts && tile >= p.part[index + 1].first_tile) ++index;
         const MmaPart& part = p.part[index];
         const MmaOrigin origin(p, tile - part.first_tile, Tile::BM, Tile::BN);
         MmaSums<Kind, Tile> sums = {};
-        multiply_depth<Kind, Tile>(MmaCorrelationLoader<Kind, Tile>(p, part, origin), shared, sums);
+        multiply_depth<Kind, Tile>(Loader(p, part, origin), (part.chunks + 7) / 8, shared, sums);
         auto* staging = reinterpret_cast<typename Kind::Acc*>(shared);
         MmaStaging<Kind, Tile>::put(staging, sums, part.along_filters);
         __syncthreads();
         store_sums<Kind, Tile>(p, part, origin, staging);
         __syncthreads();
     }
+}
+
+template <typename Kind, typename Tile>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    mma_correlation(const __grid_constant__ MmaCorrelation p) {
+    PYCONV_DYNAMIC_SHARED(unsigned char, shared);
+    correlate<Kind, Tile, MmaCorrelationLoader<Kind, Tile>>(p, shared);
 }
 
 }  // namespace pyconv::cuda

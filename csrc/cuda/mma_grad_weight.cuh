@@ -23,6 +23,7 @@ struct MmaGradWeight {
     PixelOrder pixels;
     Divider by_taps_x, by_chunks, by_groups, by_filter_tiles, by_column_tiles;  // by_chunks: of one tap
     Divider by_own_channels, by_own_filters;
+    Divider by_plane_chunks;  // chunks of pixels of an image, where channels are planes
     View grad_output, input, grad_weight;
     WeightColumns columns;
     ChunkPlan plan;
@@ -31,6 +32,7 @@ struct MmaGradWeight {
     std::int64_t filters = 0, channels = 0, merged = 1;  // of a merged group; own: of one that is not
     std::int64_t own_filters = 0, own_channels = 0, groups = 1;
     std::uint32_t column_chunks = 0, filter_chunks = 0;  // of 16 bytes: all taps; all filters, padded
+    bool planes = false;                                 // read by mma_planes.cuh
 };
 
 template <typename Kind, typename Tile, int kPixels>

@@ -41,6 +41,15 @@ const char* const kTileProblems[] = {
     "c1_k1_i12x40_f9x11_p4x5",
     "c1_k2_i8_f3_s5_p1",
     "c1_k1_i6x66_f3_s1x3_p1x4_d1x2",
+    // whole chunks of pixels in planes: tails of channels and filters, tiles over several images, merged groups
+    "n3_c9_k20_i8x4_f1",
+    "n2_c70_k33_i8_f1",
+    "n2_c24_k12_i4x8_f1_g3",
+    "n5_c40_k70_i4_f1",
+    // input gradients by cells
+    "n2_c3_k20_i12x8_f4_s4",
+    "c5_k9_i9x6_f3x2_s3x2",
+    "n2_c8_k5_i8x16_f2x4_s2x4",
     // depthwise: every compiled number of taps at either stride, tails of tiles, of lanes and of blocks
     "n3_c66_k66_i9x10_f3_p1_g66",
     "n2_c10_k10_i11x13_f3_s2_p1_g10",
@@ -225,8 +234,14 @@ std::vector<Problem> all_problems(DType dtype) {
     return list;
 }
 
+// Whether how an operand lies decides which kernel of a row runs.
+bool depends_on_layout(const CudaAlgorithm& row, const Problem& a) {
+    if (!std::strstr(row.name, "mma")) return row.dtype == DType::f32;
+    return a.r * a.s == 1 || (a.r == a.stride_h && a.s == a.stride_w);
+}
+
 // float meets every problem in nchw, nhwc and one more layout; the other types, and the tensor-core rows, which share all
-// index arithmetic, in one layout. The layouts take turns.
+// index arithmetic, in one layout unless more than that depends on it. The layouts take turns.
 void test_row(const CudaAlgorithm& row, uint64_t* seed) {
     std::map<Pass, long> runs;
     int turn = static_cast<int>(row.dtype);
@@ -234,7 +249,7 @@ void test_row(const CudaAlgorithm& row, uint64_t* seed) {
         for (Pass pass : kPasses) {
             const int other = turn++ % kLayoutCount;
             const int layouts[] = {other, 0, 1};
-            for (int i = 0; i < (row.dtype == DType::f32 && !std::strstr(row.name, "mma") ? 3 : 1); ++i)
+            for (int i = 0; i < (depends_on_layout(row, problem) ? 3 : 1); ++i)
                 runs[pass] += Test{row, problem, pass, kLayouts[layouts[i]], ++*seed}.run();
         }
     for (Pass pass : kPasses) CHECK(runs[pass] > 0, row.name, " refused every problem, ", name_of(pass));
