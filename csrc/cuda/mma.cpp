@@ -29,6 +29,21 @@ std::int64_t vector_of(DType dtype) { return kVectorBytes / static_cast<std::int
 
 std::size_t aligned(std::int64_t bytes) { return static_cast<std::size_t>(round_up(bytes, kAlignment)); }
 
+// The widest pieces of a channel's pixels that are whole, side by side and aligned.
+std::int64_t piece_of(const Problem& a, const View& view, std::int64_t channels, std::int64_t rows,
+                      std::int64_t columns) {
+    const auto size = static_cast<std::int64_t>(size_of(a.dtype));
+    if ((view.stride[3] != 1 && columns > 1) || (view.stride[2] != columns && rows > 1)) return 0;
+    for (const std::int64_t piece : {kVectorBytes, kVectorBytes / 2}) {
+        auto whole = [&](std::int64_t elements) { return elements * size % piece == 0; };
+        if (whole(rows * columns) && (whole(view.stride[1]) || channels == 1) && (whole(view.stride[0]) || a.n == 1) &&
+            reinterpret_cast<std::uintptr_t>(view.data) % static_cast<std::uintptr_t>(piece) == 0) {
+            return piece;
+        }
+    }
+    return 0;
+}
+
 MmaImages images(const Problem& a, const View& view, std::int64_t channels, std::int64_t rows, std::int64_t columns) {
     const auto size = static_cast<std::int64_t>(size_of(a.dtype));
     MmaImages images;
@@ -38,6 +53,7 @@ MmaImages images(const Problem& a, const View& view, std::int64_t channels, std:
     images.groups = mma_groups(a).count;
     images.group_channels = channels / images.groups;
     images.padded = round_up(images.group_channels, vector_of(a.dtype));
+    images.piece = piece_of(a, view, channels, rows, columns);
     auto whole = [&](std::int64_t stride) { return stride * size % kVectorBytes == 0; };
     auto small = [&](std::int64_t stride, std::int64_t extent) {
         return std::abs(stride) < kLargestExtent / 2 / std::max<std::int64_t>(extent, 1);
@@ -49,22 +65,26 @@ MmaImages images(const Problem& a, const View& view, std::int64_t channels, std:
     return images;
 }
 
-// Whether chunks along the pixels of an image are whole, side by side and aligned.
-bool lies_in_planes(const Problem& a, const View& view, std::int64_t channels, std::int64_t rows,
-                    std::int64_t columns) {
-    const auto size = static_cast<std::int64_t>(size_of(a.dtype));
-    auto whole = [&](std::int64_t stride) { return stride * size % kVectorBytes == 0; };
-    return whole(rows * columns) && (view.stride[3] == 1 || columns == 1) && (view.stride[2] == columns || rows == 1) &&
-           (whole(view.stride[1]) || channels == 1) && (whole(view.stride[0]) || a.n == 1) &&
-           reinterpret_cast<std::uintptr_t>(view.data) % kVectorBytes == 0;
+MmaImages input_images(const Problem& a, const View& view) {
+    MmaImages result = images(a, view, a.c, a.h, a.w);
+    if (a.padding_mode != PaddingMode::zeros && (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right)) {
+        result.direct = false;
+        result.piece = 0;
+        result.mode = a.padding_mode;
+        result.top = a.pad_top, result.left = a.pad_left;
+        result.rows += a.pad_top + a.pad_bottom, result.columns += a.pad_left + a.pad_right;
+    }
+    return result;
 }
+
+MmaImages output_images(const Problem& a, const View& view) { return images(a, view, a.k, a.p(), a.q()); }
 
 bool reads_planes(const Call& call, MmaMode mode) {
     const Problem& a = call.problem;
     if (mode == MmaMode::group || a.r * a.s > 1 || a.stride_h * a.stride_w > 1) return false;
     if (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right) return false;
-    return (call.pass == Pass::grad_input || lies_in_planes(a, call.tensors.input, a.c, a.h, a.w)) &&
-           (call.pass == Pass::forward || lies_in_planes(a, call.tensors.output, a.k, a.p(), a.q()));
+    return (call.pass == Pass::grad_input || input_images(a, call.tensors.input).piece == kVectorBytes) &&
+           (call.pass == Pass::forward || output_images(a, call.tensors.output).piece == kVectorBytes);
 }
 
 MmaImages settled(const Call& call, MmaMode mode, MmaImages images, bool directly) {
@@ -76,19 +96,6 @@ MmaImages settled(const Call& call, MmaMode mode, MmaImages images, bool directl
                        : aligned(images.n * images.rows * images.columns * images.groups * images.padded * size);
     return images;
 }
-
-MmaImages input_images(const Problem& a, const View& view) {
-    MmaImages result = images(a, view, a.c, a.h, a.w);
-    if (a.padding_mode != PaddingMode::zeros && (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right)) {
-        result.direct = false;
-        result.mode = a.padding_mode;
-        result.top = a.pad_top, result.left = a.pad_left;
-        result.rows += a.pad_top + a.pad_bottom, result.columns += a.pad_left + a.pad_right;
-    }
-    return result;
-}
-
-MmaImages output_images(const Problem& a, const View& view) { return images(a, view, a.k, a.p(), a.q()); }
 
 bool folds(const Call& call) {
     const Problem& a = call.problem;

@@ -20,6 +20,7 @@ struct MmaTiles {
     using GradWide = MmaTile<128, 128, 64, 32, 3, 1>;
     using GradNarrow = MmaTile<64, 128, 32, 32, 3, 2>;
     using GradThin = MmaTile<32, 128, 32, 16, 4, 2>;
+    using GradPlanes = GradWide;  // in place of a wide one, where channels are planes
     static constexpr int kPixels = 32;
 };
 
@@ -33,6 +34,7 @@ struct MmaTiles<Tf32Kind> {
     using GradWide = MmaTile<128, 128, 64, 32, 3, 2>;
     using GradNarrow = MmaTile<64, 128, 32, 32, 3, 2>;
     using GradThin = MmaTile<32, 128, 32, 16, 4, 2>;
+    using GradPlanes = GradNarrow;  // two wide ones at a time have no registers for the loads
     static constexpr int kPixels = 32;
 };
 
@@ -46,6 +48,7 @@ struct MmaTiles<SplitKind> {
     using GradWide = MmaTile<64, 128, 32, 32, 3, 2>;
     using GradNarrow = GradWide;
     using GradThin = MmaTile<32, 128, 32, 16, 3, 2>;
+    using GradPlanes = GradWide;
     static constexpr int kPixels = 32;
 };
 
@@ -58,6 +61,7 @@ struct MmaTiles<F64Kind> {
     using GradWide = MmaTile<64, 128, 32, 32, 3, 1>;
     using GradNarrow = GradWide;
     using GradThin = MmaTile<32, 128, 32, 16, 3, 2>;
+    using GradPlanes = GradWide;
     static constexpr int kPixels = 16;
 };
 
@@ -105,12 +109,15 @@ template <typename Kind, typename Tile>
 Status launch_mma_grad_weight(MmaGradWeight p, typename Kind::Acc* partial, cudaStream_t stream) {
     constexpr int kPixels = MmaTiles<Kind>::kPixels;
     divide_into_tiles<Tile, MmaVector<typename Kind::T>::kCount>(&p);
-    if (p.planes) {
-        constexpr std::size_t kBytes = MmaCorrelationShared<Kind, Tile>::kBytes;
-        return launch(mma_planes_grad_weight<Kind, Tile>, {p.tiles, Tile::kThreads, kBytes}, stream, p, partial);
-    }
     constexpr std::size_t kBytes = MmaGradShared<Kind, Tile, kPixels>::kBytes;
     return launch(mma_grad_weight<Kind, Tile, kPixels>, {p.tiles, Tile::kThreads, kBytes}, stream, p, partial);
+}
+
+template <typename Kind, typename Tile>
+Status launch_mma_planes_grad_weight(MmaGradWeight p, typename Kind::Acc* partial, cudaStream_t stream) {
+    divide_into_tiles<Tile, MmaVector<typename Kind::T>::kCount>(&p);
+    constexpr std::size_t kBytes = MmaCorrelationShared<Kind, Tile>::kBytes;
+    return launch(mma_planes_grad_weight<Kind, Tile>, {p.tiles, Tile::kThreads, kBytes}, stream, p, partial);
 }
 
 // The kernels of a kind. The tile of a correlation is chosen by how evenly it divides the work: every tile gives the same
@@ -133,13 +140,19 @@ struct MmaLauncher {
 
     static Status grad_weight(const MmaGradWeight& p, std::int64_t rows, typename Kind::Acc* partial,
                               cudaStream_t stream) {
+        if (p.planes) {
+            if (rows == 32) return launch_mma_planes_grad_weight<Kind, typename Tiles::GradThin>(p, partial, stream);
+            if (rows == 64) return launch_mma_planes_grad_weight<Kind, typename Tiles::GradNarrow>(p, partial, stream);
+            return launch_mma_planes_grad_weight<Kind, typename Tiles::GradPlanes>(p, partial, stream);
+        }
         if (rows == 32) return launch_mma_grad_weight<Kind, typename Tiles::GradThin>(p, partial, stream);
         if (rows == 64) return launch_mma_grad_weight<Kind, typename Tiles::GradNarrow>(p, partial, stream);
         return launch_mma_grad_weight<Kind, typename Tiles::GradWide>(p, partial, stream);
     }
 };
 
-inline MmaPart mma_part(const Correlation& a, const Cells& cells, const MmaImages& source, std::int64_t element_bytes) {
+inline MmaPart mma_part(const Correlation& a, const Cells& cells, std::int64_t group_filters, const MmaImages& source,
+                        std::int64_t element_bytes) {
     MmaPart part;
     part.y = MmaSide(a.y, source.rows, source.top), part.x = MmaSide(a.x, source.columns, source.left);
     part.pixels = PixelOrder(a.y.out, a.x.out);
@@ -151,21 +164,25 @@ inline MmaPart mma_part(const Correlation& a, const Cells& cells, const MmaImage
     const std::int64_t* stride = a.output.stride;
     const std::int64_t filters = a.groups * a.filters;
     part.along_filters = filters > 1 && closer(a.output, 1, 3);
-    auto whole = [&](std::int64_t value) { return value % vector == 0; };
     part.places = cells.exist ? MmaFilterPlaces(cells) : MmaFilterPlaces(stride[1]);
-    const bool aligned = reinterpret_cast<std::uintptr_t>(a.output.data) % kChunkBytes == 0 && whole(stride[0]);
-    if (cells.exist) {
-        part.along_filters = true;
-        // A vector of filters lies in one run; runs begin where vectors may.
+    if (cells.exist) part.along_filters = true;
+    // Whether as many neighbours lie side by side, and begin where one access may.
+    auto may_store = [&](std::int64_t run) {
+        auto whole = [&](std::int64_t value) { return value % run == 0; };
+        if (!whole(stride[0]) || reinterpret_cast<std::uintptr_t>(a.output.data) % (run * element_bytes) != 0)
+            return false;
+        if (!part.along_filters) {
+            const bool dense = stride[3] == 1 && (stride[2] == a.x.out || a.y.out == 1);
+            return dense && whole(stride[1]) && whole(a.y.out * a.x.out);
+        }
+        if (!whole(stride[2]) || !whole(stride[3])) return false;
+        // With merged groups a run must stay inside one.
+        if (!cells.exist) return stride[1] == 1 && whole(group_filters);
         const std::int64_t row = cells.digit[1], patch = cells.digit[0] * row;
-        part.vectors = aligned && whole(cells.run) && (cells.run > row || whole(cells.step[1])) &&
-                       (cells.run > patch || whole(cells.step[0])) && whole(stride[2]) && whole(stride[3]);
-    } else if (part.along_filters) {
-        part.vectors = aligned && stride[1] == 1 && whole(stride[2]) && whole(stride[3]);
-    } else {
-        const bool dense = stride[3] == 1 && (stride[2] == a.x.out || a.y.out == 1);
-        part.vectors = aligned && dense && whole(stride[1]) && whole(a.y.out * a.x.out);
-    }
+        return whole(cells.run) && (cells.run > row || whole(cells.step[1])) &&
+               (cells.run > patch || whole(cells.step[0]));
+    };
+    part.run = static_cast<int>(may_store(vector) ? vector : may_store(vector / 2) ? vector / 2 : 1);
     return part;
 }
 
@@ -206,9 +223,7 @@ Status run_mma_correlations(const Call& call, MmaMode mode, void* workspace, cud
                 cells.exist ? patches : correlation_at(call.problem, call.pass, call.tensors, first + i);
             p.bias = a.bias;
             MmaPart& part = p.part[i];
-            part = mma_part(a, cells, source, sizeof(T));
-            // With merged groups a whole vector of filters must stay inside one.
-            if (part.along_filters && p.filters % MmaVector<T>::kCount != 0) part.vectors = false;
+            part = mma_part(a, cells, p.filters, source, sizeof(T));
             part.filter_pitch = reads_filters ? a.weight.stride[0] : a.taps() * source.padded;
             part.group_pitch = reads_filters ? a.weight_group_stride : p.filters * part.filter_pitch;
             part.filters = reads_filters ? a.weight.data : packed + pack.elements;
@@ -258,7 +273,7 @@ Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cuda
     p.plan = mma_chunks(call.problem, tile.rows, tile.columns, tile.pixels);
     p.pixel_count = a.pixels();
     p.gradient_group_stride = output.padded, p.input_group_stride = input.padded;
-    p.filters = groups.filters, p.channels = groups.channels, p.merged = groups.merged, p.groups = groups.count;
+    p.filters = groups.filters, p.channels = groups.channels, p.groups = groups.count;
     p.own_filters = a.filters, p.own_channels = a.channels;
     p.column_chunks = static_cast<std::uint32_t>(a.taps() * input.padded / MmaVector<T>::kCount);
     p.filter_chunks = static_cast<std::uint32_t>(output.padded / MmaVector<T>::kCount);

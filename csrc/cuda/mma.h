@@ -36,6 +36,7 @@ struct MmaImages {
     PaddingMode mode = PaddingMode::zeros;
     std::int64_t groups = 1, group_channels = 0;
     std::int64_t padded = 0;  // channels of a group, whole vectors
+    std::int64_t piece = 0;   // bytes of a channel's neighbouring pixels that lie together, aligned: 16, 8 or 0
     bool direct = false;      // read where it lies
     bool planes = false;      // the same, by the kernels of mma_planes.cuh
     std::size_t bytes = 0;    // of the copy

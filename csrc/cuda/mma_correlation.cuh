@@ -65,7 +65,7 @@ struct MmaPart {
     std::int64_t pixel_count = 0, first_tile = 0;
     std::uint32_t chunks = 0;    // of depth
     bool along_filters = false;  // lanes store neighbouring filters, not pixels
-    bool vectors = false;        // which lie side by side in whole vectors
+    int run = 1;                 // how many of which one access stores: a vector, half of one, or one
 };
 
 struct MmaCorrelation {
@@ -243,35 +243,65 @@ __device__ __forceinline__ void multiply_depth(const Loader& loader, std::uint32
     __syncthreads();
 }
 
-// Stores the finished tile, vectors of neighbouring filters or pixels where they lie side by side.
-template <typename Kind, typename Tile>
-__device__ __forceinline__ void store_sums(const MmaCorrelation& p, const MmaPart& part, const MmaOrigin& origin,
+// Stores the finished tile, kRun neighbours at a time: a thread has the same filters, or the same pixels, of all its runs.
+template <int kRun, typename Kind, typename Tile>
+__device__ __forceinline__ void store_runs(const MmaCorrelation& p, const MmaPart& part, const MmaOrigin& origin,
                                            const typename Kind::Acc* tile) {
     using T = typename Kind::T;
+    using Acc = typename Kind::Acc;
     using Staging = MmaStaging<Kind, Tile>;
-    const int run = part.vectors ? MmaVector<T>::kCount : 1;
-    const int fast = (part.along_filters ? Tile::BN : Tile::BM) / run;
+    constexpr int kAlongFilters = Tile::BN / kRun, kAlongPixels = Tile::BM / kRun;
+    static_assert(Tile::kThreads % kAlongFilters == 0 && Tile::kThreads % kAlongPixels == 0, "whole rows");
+    const int tid = static_cast<int>(threadIdx.x);
     const T* bias = static_cast<const T*>(p.bias);
     const std::int64_t* stride = part.out.stride;
     T* out = static_cast<T*>(part.out.data);
-    for (int e = static_cast<int>(threadIdx.x); e < Tile::BM * Tile::BN / run; e += Tile::kThreads) {
-        const int quick = e % fast * run, slow = e / fast;
-        const int row = part.along_filters ? slow : quick, column = part.along_filters ? quick : slow;
-        const std::int64_t number = origin.pixel + row, filter = origin.filter + column;
-        if (number >= part.pixel_count || filter >= p.filters) continue;
+    if (part.along_filters) {
+        const int column = tid % kAlongFilters * kRun;
+        const std::int64_t filter = origin.filter + column;
+        if (filter >= p.filters) return;
         const std::int64_t k = origin.group * p.filters + filter;
-        const Pixel pixel = part.pixels.at(number);
-        T* to = out + pixel.n * stride[0] + part.places.offset(k) + pixel.i * stride[2] + pixel.j * stride[3];
-        const typename Kind::Acc* from =
-            tile + (part.along_filters ? row * Staging::kAlongColumns + column : column * Staging::kAlongRows + row);
-        if (!part.vectors) {
-            *to = narrow<T>(bias ? *from + widen(bias[k]) : *from);
-            continue;
+        Acc added[kRun];
+#pragma unroll
+        for (int i = 0; i < kRun; ++i) added[i] = bias ? widen(bias[k + i]) : Acc(0);
+        out += part.places.offset(k);
+        for (int row = tid / kAlongFilters; row < Tile::BM; row += Tile::kThreads / kAlongFilters) {
+            const std::int64_t number = origin.pixel + row;
+            if (number >= part.pixel_count) return;
+            const Pixel pixel = part.pixels.at(number);
+            store_run<kRun>(tile + row * Staging::kAlongColumns + column,
+                            out + pixel.n * stride[0] + pixel.i * stride[2] + pixel.j * stride[3],
+                            [&](int i) { return added[i]; });
         }
-        MmaVector<T> vector;
-        store_vector(from, &vector,
-                     [&](int i) { return bias ? widen(bias[part.along_filters ? k + i : k]) : typename Kind::Acc(0); });
-        *reinterpret_cast<MmaVector<T>*>(to) = vector;
+        return;
+    }
+    const int row = tid % kAlongPixels * kRun, first = tid / kAlongPixels;
+    const std::int64_t number = origin.pixel + row;
+    if (number >= part.pixel_count) return;
+    const Pixel pixel = part.pixels.at(number);
+    std::int64_t k = origin.group * p.filters + origin.filter + first;
+    out += pixel.n * stride[0] + pixel.i * stride[2] + pixel.j * stride[3] + part.places.offset(k);
+    constexpr int kStep = Tile::kThreads / kAlongPixels;
+    const std::int64_t left = p.filters - origin.filter, step = kStep * stride[1];
+#pragma unroll 4
+    for (int column = first; column < Tile::BN; column += kStep) {
+        if (column >= left) return;
+        const Acc added = bias ? widen(bias[k]) : Acc(0);
+        store_run<kRun>(tile + column * Staging::kAlongRows + row, out, [&](int) { return added; });
+        k += kStep, out += step;
+    }
+}
+
+template <typename Kind, typename Tile>
+__device__ __forceinline__ void store_sums(const MmaCorrelation& p, const MmaPart& part, const MmaOrigin& origin,
+                                           const typename Kind::Acc* tile) {
+    constexpr int kVector = MmaVector<typename Kind::T>::kCount;
+    if (part.run == kVector) {
+        store_runs<kVector, Kind, Tile>(p, part, origin, tile);
+    } else if (part.run == kVector / 2) {
+        store_runs<kVector / 2, Kind, Tile>(p, part, origin, tile);
+    } else {
+        store_runs<1, Kind, Tile>(p, part, origin, tile);
     }
 }
 

@@ -29,7 +29,7 @@ struct MmaGradWeight {
     ChunkPlan plan;
     std::int64_t pixel_count = 0, tiles = 0;
     std::int64_t gradient_group_stride = 0, input_group_stride = 0;
-    std::int64_t filters = 0, channels = 0, merged = 1;  // of a merged group; own: of one that is not
+    std::int64_t filters = 0, channels = 0;  // of a merged group; own: of one that is not
     std::int64_t own_filters = 0, own_channels = 0, groups = 1;
     std::uint32_t column_chunks = 0, filter_chunks = 0;  // of 16 bytes: all taps; all filters, padded
     bool planes = false;                                 // read by mma_planes.cuh

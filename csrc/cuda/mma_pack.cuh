@@ -37,13 +37,20 @@ __device__ __forceinline__ void turn_tile(MmaPackBuffer<T>& buffer, bool along_s
     constexpr int kVector = MmaVector<T>::kCount;
     static_assert(kRows == kSlots, "one pattern reads along either");
     const int tid = static_cast<int>(threadIdx.x), lane = tid % kRows, other = tid / kRows;
-    // All reads of a thread are in flight at once: each is but 64 or 128 bytes of a warp.
+    // All reads of a thread are in flight at once, each but 64 or 128 bytes of a warp: into registers first, because the
+    // compiler has to suppose that what is stored changes what is read next.
+    constexpr int kReads = kRows * kRows / kThreads, kStep = kThreads / kRows;
+    T values[kReads];
     if (along_slots) {
 #pragma unroll
-        for (int row = other; row < kRows; row += kThreads / kRows) buffer.value[lane][row] = read(row, lane);
+        for (int i = 0; i < kReads; ++i) values[i] = read(other + i * kStep, lane);
+#pragma unroll
+        for (int i = 0; i < kReads; ++i) buffer.value[lane][other + i * kStep] = values[i];
     } else {
 #pragma unroll
-        for (int slot = other; slot < kSlots; slot += kThreads / kRows) buffer.value[slot][lane] = read(lane, slot);
+        for (int i = 0; i < kReads; ++i) values[i] = read(lane, other + i * kStep);
+#pragma unroll
+        for (int i = 0; i < kReads; ++i) buffer.value[other + i * kStep][lane] = values[i];
     }
     __syncthreads();
     for (int e = tid; e < kRows * (kSlots / kVector); e += kThreads) {
@@ -122,6 +129,74 @@ __global__ void __launch_bounds__(MmaPackTile::kThreads, 3)
     }
 }
 
+// The tile of mma_pack_planes: a row is the pixels of one slot. Chunks of 16 bytes are swizzled by the vector of slots
+// that the row belongs to, which are what the lanes of a warp read side by side.
+template <typename T>
+struct MmaPlanesBuffer {
+    static constexpr int kRowBytes = MmaPackTile::kRows * static_cast<int>(sizeof(T));
+    alignas(kChunkBytes) unsigned char byte[MmaPackTile::kSlots * kRowBytes];
+
+    __device__ __forceinline__ unsigned char* at(int slot, int offset) {
+        const int vector = slot / MmaVector<T>::kCount;
+        return byte + slot * kRowBytes + (offset ^ vector % 8 * kChunkBytes);
+    }
+};
+
+// The same copy where channels are planes and kBytes of neighbouring pixels lie together: whole pieces come to shared
+// memory as they are, and a thread gathers a vector of slots for one pixel, or, of 16-bit types, for two.
+template <typename T, int kBytes>
+__global__ void __launch_bounds__(MmaPackTile::kThreads, sizeof(T) == 8 ? 2 : 4)
+    mma_pack_planes(const __grid_constant__ MmaPackImages p, T* __restrict__ to) {
+    PYCONV_SHARED(MmaPlanesBuffer<T>, buffer);
+    constexpr int kRows = MmaPackTile::kRows, kSlots = MmaPackTile::kSlots, kThreads = MmaPackTile::kThreads;
+    constexpr int kSize = static_cast<int>(sizeof(T)), kVector = MmaVector<T>::kCount;
+    constexpr int kPieces = kRows * kSize / kBytes, kReads = kSlots * kPieces / kThreads;
+    constexpr int kPixels = kSize < 4 ? 4 / kSize : 1;  // of what is read at once
+    constexpr int kVectors = kSlots / kVector, kEights = kVectors / 8;
+    using Piece = MmaRun<T, kBytes / kSize>;
+    using Unit = MmaRun<T, kPixels>;
+    const int tid = static_cast<int>(threadIdx.x);
+    for (std::int64_t tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
+        const std::int64_t first_slot = tile % p.slot_tiles * kSlots, first = tile / p.slot_tiles * kRows;
+        const int piece = tid % kPieces, slot = tid / kPieces;
+        bool exists;
+        const T* from = static_cast<const T*>(p.from.data) + pixel_offset(p, first + piece * (kBytes / kSize), &exists);
+        Piece pieces[kReads];
+#pragma unroll
+        for (int i = 0; i < kReads; ++i) {
+            const std::int64_t channel = slot_channel(p, first_slot + slot + i * (kThreads / kPieces));
+            if (exists && channel >= 0) {
+                pieces[i] = *reinterpret_cast<const Piece*>(from + channel * p.from.stride[1]);
+            } else {
+#pragma unroll
+                for (int k = 0; k < kBytes / kSize; ++k) pieces[i].value[k] = narrow<T>(0);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < kReads; ++i)
+            *reinterpret_cast<Piece*>(buffer.at(slot + i * (kThreads / kPieces), piece * kBytes)) = pieces[i];
+        __syncthreads();
+#pragma unroll 2
+        for (int e = tid; e < kRows / kPixels * kVectors; e += kThreads) {
+            const int vector = e % 8 + e / 32 % kEights * 8, row = (e / 8 % 4 + e / 32 / kEights * 4) * kPixels;
+            MmaVector<T> made[kPixels];
+#pragma unroll
+            for (int i = 0; i < kVector; ++i) {
+                const Unit unit = *reinterpret_cast<const Unit*>(buffer.at(vector * kVector + i, row * kSize));
+#pragma unroll
+                for (int pixel = 0; pixel < kPixels; ++pixel) made[pixel].value[i] = unit.value[pixel];
+            }
+            if (first_slot + vector * kVector >= p.slots) continue;
+            T* vector_to = to + (first + row) * p.slots + first_slot + vector * kVector;
+#pragma unroll
+            for (int pixel = 0; pixel < kPixels; ++pixel)
+                if (first + row + pixel < p.pixel_count)
+                    *reinterpret_cast<MmaVector<T>*>(vector_to + pixel * p.slots) = made[pixel];
+        }
+        __syncthreads();
+    }
+}
+
 // A thread a vector, neighbouring threads neighbouring vectors of the copy.
 template <typename T>
 __global__ void __launch_bounds__(256, 2) mma_pack_few(const __grid_constant__ MmaPackImages p, T* __restrict__ to) {
@@ -166,6 +241,12 @@ Status run_mma_pack_images(const MmaImages& a, void* to, cudaStream_t stream) {
         p.by_vectors = Divider(vectors);
         return launch(mma_pack_few<T>, {ceil_div(p.pixel_count * vectors, 256), 256}, stream, p, static_cast<T*>(to));
     }
+    if (a.piece == kChunkBytes)
+        return launch(mma_pack_planes<T, kChunkBytes>, {p.tiles, MmaPackTile::kThreads}, stream, p,
+                      static_cast<T*>(to));
+    if (a.piece == kChunkBytes / 2)
+        return launch(mma_pack_planes<T, kChunkBytes / 2>, {p.tiles, MmaPackTile::kThreads}, stream, p,
+                      static_cast<T*>(to));
     return launch(mma_pack_images<T>, {p.tiles, MmaPackTile::kThreads}, stream, p, static_cast<T*>(to));
 }
 

@@ -84,7 +84,8 @@ struct MmaPlanesGradLoader {
     const MmaGradWeight& p;
     const T *gradient, *input;       // the first image's plane of this thread's first row
     std::int32_t filters, channels;  // from this thread's first row on
-    std::int64_t first, last;        // chunks of pixels
+    std::int64_t first;              // chunk of pixels
+    std::int32_t chunks;             // of them
 
     __device__ __forceinline__ MmaPlanesGradLoader(const MmaGradWeight& p_, const MmaGradOrigin& origin) : p(p_) {
         const int row = static_cast<int>(threadIdx.x) / 8;
@@ -94,14 +95,15 @@ struct MmaPlanesGradLoader {
         input = static_cast<const T*>(p.input.data) + (origin.group * p.channels + channel) * p.input.stride[1];
         filters = static_cast<std::int32_t>(p.filters - filter);
         channels = static_cast<std::int32_t>(p.channels - channel);
-        first = origin.first / kVector, last = origin.last / kVector;
+        first = origin.first / kVector;
+        chunks = static_cast<std::int32_t>((origin.last - origin.first) / kVector);
     }
 
     __device__ __forceinline__ void load(unsigned char* stage, std::uint32_t slice) const {
         const int row = static_cast<int>(threadIdx.x) / 8, column = static_cast<int>(threadIdx.x) % 8;
-        std::int64_t chunk = first + static_cast<std::int64_t>(slice) * 8 + column;
-        const bool exists = chunk < last;
-        if (!exists) chunk = first;
+        const std::int32_t at = static_cast<std::int32_t>(slice) * 8 + column;
+        const bool exists = at < chunks;
+        std::int64_t chunk = first + (exists ? at : 0);
         const std::int64_t image = p.by_plane_chunks.divide(chunk);
         unsigned char* to = stage + Swizzle<8, Kind::kPairsAlong>::place(row, column);
         bring<kRowsA>(to, gradient + image * p.grad_output.stride[0] + chunk * kVector, p.grad_output.stride[1],
@@ -135,8 +137,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         const MmaGradOrigin origin(p, tile, Tile::BM, Tile::BN);
         MmaSums<Kind, Tile> sums = {};
         const Loader loader(p, origin);
-        multiply_depth<Kind, Tile>(loader, static_cast<std::uint32_t>((loader.last - loader.first + 7) / 8), shared,
-                                   sums);
+        multiply_depth<Kind, Tile>(loader, static_cast<std::uint32_t>(loader.chunks + 7) / 8, shared, sums);
         auto* staging = reinterpret_cast<typename Kind::Acc*>(shared);
         MmaStaging<Kind, Tile>::put(staging, sums, true);
         __syncthreads();

@@ -60,16 +60,24 @@ struct alignas(kChunkBytes) MmaVector {
     T value[kCount];
 };
 
-// Rounds neighbouring sums, read as whole vectors, each with `added(i)`.
-template <typename T, typename Acc, typename Added>
-__device__ __forceinline__ void store_vector(const Acc* from, MmaVector<T>* to, const Added& added) {
-    constexpr int kCount = MmaVector<T>::kCount, kRead = MmaVector<Acc>::kCount;
+// kCount neighbouring results as one access.
+template <typename T, int kCount>
+struct alignas(kCount * sizeof(T)) MmaRun {
+    T value[kCount];
+};
+
+// Rounds neighbouring sums, each with `added(i)`, and stores them.
+template <int kCount, typename T, typename Acc, typename Added>
+__device__ __forceinline__ void store_run(const Acc* from, T* to, const Added& added) {
+    constexpr int kRead = kCount * static_cast<int>(sizeof(Acc)) < kChunkBytes ? kCount : MmaVector<Acc>::kCount;
+    MmaRun<T, kCount> run;
 #pragma unroll
     for (int first = 0; first < kCount; first += kRead) {
-        const auto sums = *reinterpret_cast<const MmaVector<Acc>*>(from + first);
+        const auto sums = *reinterpret_cast<const MmaRun<Acc, kRead>*>(from + first);
 #pragma unroll
-        for (int i = 0; i < kRead; ++i) to->value[first + i] = narrow<T>(sums.value[i] + added(first + i));
+        for (int i = 0; i < kRead; ++i) run.value[first + i] = narrow<T>(sums.value[i] + added(first + i));
     }
+    *reinterpret_cast<MmaRun<T, kCount>*>(to) = run;
 }
 
 }  // namespace pyconv::cuda

@@ -46,6 +46,10 @@ const char* const kTileProblems[] = {
     "n2_c70_k33_i8_f1",
     "n2_c24_k12_i4x8_f1_g3",
     "n5_c40_k70_i4_f1",
+    // copies of planes in pieces of 16 and of 8 bytes, several tiles of slots, gaps between groups
+    "n2_c70_k9_i8x10_f3_p1",
+    "n3_c20_k17_i6_f2",
+    "n2_c132_k130_i4x6_f1x3_p0x1_g2",
     // input gradients by cells
     "n2_c3_k20_i12x8_f4_s4",
     "c5_k9_i9x6_f3x2_s3x2",
@@ -237,7 +241,8 @@ std::vector<Problem> all_problems(DType dtype) {
 // Whether how an operand lies decides which kernel of a row runs.
 bool depends_on_layout(const CudaAlgorithm& row, const Problem& a) {
     if (!std::strstr(row.name, "mma")) return row.dtype == DType::f32;
-    return a.r * a.s == 1 || (a.r == a.stride_h && a.s == a.stride_w);
+    const bool pieces = a.c > 16 && a.groups <= 2 && a.h * a.w % 4 == 0;
+    return pieces || a.r * a.s == 1 || (a.r == a.stride_h && a.s == a.stride_w);
 }
 
 // float meets every problem in nchw, nhwc and one more layout; the other types, and the tensor-core rows, which share all
