@@ -17,6 +17,14 @@ PYCONV_INLINE void copy_strided(const S* source, int64_t stride, T* target, int6
                 const V x = V::even(V::load(source + 2 * k), V::load(source + 2 * k + V::width));
                 (add ? V::load(target + k) + x : x).store(target + k);
             }
+        if (stride == 4)
+            for (; k + V::width < count; k += V::width) {
+                const S* from = source + 4 * k;
+                const V low = V::even(V::load(from), V::load(from + V::width));
+                const V high = V::even(V::load(from + 2 * V::width), V::load(from + 3 * V::width));
+                const V x = V::even(low, high);
+                (add ? V::load(target + k) + x : x).store(target + k);
+            }
         if constexpr (sizeof(S) < sizeof(T))  // to be widened by vectors
             for (; k + V::width <= count; k += V::width) {
                 S lane[V::width];

@@ -269,10 +269,12 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
         shape.band =
             shape.lines ? shape.images * plane() * channels : shape.channel_pitch * channels + 8 * traits.width;
     }
-    shape.flat = false;
+    shape.flat = shape.seamless = false;
     const double apart = direct_cycles(shape, traits);
     shape.flat = !as_it_is && shape.x.step == 1;
-    shape.flat = shape.flat && direct_cycles(shape, traits) < 0.95 * apart;
+    shape.seamless = shape.flat && shape.parts == 1 && !shape.cells.exist && shape.x.length == a.x.out &&
+                     shape.x.blocks == 1 && a.output.stride[2] == a.x.out * a.output.stride[3];
+    shape.flat = shape.flat && (shape.seamless || direct_cycles(shape, traits) < 0.95 * apart);
     return shape;
 }
 

@@ -87,6 +87,7 @@ struct DirectShape {
     int64_t channel_pitch;                        // elements between channels, or between channel blocks
     int64_t band;                                 // elements
     bool flat;       // panels run on from one band row to the next, over the positions between
+    bool seamless;   // flat with no positions between, and none between the tensor's rows: runs go on too
     int64_t bundle;  // groups of a tile: more than one where they are small and their channels lie side by side
     int64_t filter_panel, filter_panels;
     int64_t panels_per_block, filter_blocks;

@@ -237,7 +237,7 @@ struct Direct {
         const DirectOutput<S, T> output = operands.output(zips ? operands.parts[index & ~int64_t(1)] : part);
         const bool contiguous =
             shape.cells.exist ? shape.cells.run == part.a.filters : output.out.stride[kColumns ? 3 : 1] == 1;
-        const bool stores_itself = !shape.flat && !shape.zips && contiguous;
+        const bool stores_itself = (!shape.flat || shape.seamless) && !shape.zips && contiguous;
         T* tile = operands.sums + index * operands.part_sums;
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
         for_each_panel<!kColumns>(operands, output, width, [&](const PixelPanel& panel) {

@@ -31,7 +31,7 @@ double stored_each(const DirectShape& shape, const DirectTraits& traits) {
     if (shape.cells.exist) return 2 / static_cast<double>(std::min(traits.width, shape.cells.run));
     const double width = static_cast<double>(traits.width);
     // From positions with others between by way of scratch, a run at a time, and never past the caches.
-    if (shape.flat && step == 1) return 8 / width;
+    if (shape.flat && !shape.seamless && step == 1) return 8 / width;
     return step == 1 ? 3 / width : step == 2 && traits.isa >= Isa::avx512 ? 6 / width : 2;
 }
 
@@ -85,7 +85,7 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
         const bool turned = a.output.stride[1] != 1;
         const double each = static_cast<double>(traits.width) * stored_each(shape, traits);
-        work.stores = vectors * (turned ? 6 + each : shape.flat ? 6 : 3);
+        work.stores = vectors * (turned ? 6 + each : shape.flat && !shape.seamless ? 6 : 3);
     }
     work.tiles *= static_cast<double>(shape.parts);
     work.stores *= static_cast<double>(shape.parts);

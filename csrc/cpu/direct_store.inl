@@ -11,7 +11,7 @@ struct PixelRun {
 // A panel of pixels: positions [at, at + count) of an image's band, among them (flat) positions that are no pixels.
 struct PixelPanel {
     int64_t image, at, count;
-    int64_t row, column;  // of position `at`, unless rows are flat
+    int64_t row, column;  // of position `at`, unless rows are flat: then row 0 and the position
 
     // Calls body(run) for each run of pixels.
     template <class Body>
@@ -42,6 +42,15 @@ struct DirectOutput {
     const S* bias;
     int64_t first, filters;  // of the panel
 
+    // Calls body(run) for each run of a panel's pixels.
+    template <class Body>
+    PYCONV_INLINE void for_each_run(const PixelPanel& panel, const Body& body) const {
+        if (shape.seamless)
+            body(PixelRun{0, static_cast<int>(panel.count), 0, panel.at});
+        else
+            panel.for_each_run(shape.x.length, columns, body);
+    }
+
     // A panel of one run whose vectors are contiguous in the tensor.
     PYCONV_INLINE TileOutput<S> tile(const PixelPanel& panel, bool filters_are_rows, int64_t columns) const {
         S* to = data + out.offset(panel.image, 0, panel.row, panel.column);
@@ -55,7 +64,7 @@ struct DirectOutput {
 
     // Filters are rows: sums[filter][width].
     PYCONV_INLINE void store_rows(const PixelPanel& panel, const T* sums, int64_t width) const {
-        panel.for_each_run(shape.x.length, columns, [&](const PixelRun& run) {
+        for_each_run(panel, [&](const PixelRun& run) {
             S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; ++f) {
                 const T* from = sums + f * width + run.lane;
@@ -69,7 +78,7 @@ struct DirectOutput {
 
     // Filters are rows, sums[filter][width], and filters lie side by side in the tensor.
     PYCONV_INLINE void store_turned(const PixelPanel& panel, const T* sums, int64_t width, int64_t count) const {
-        panel.for_each_run(shape.x.length, columns, [&](const PixelRun& run) {
+        for_each_run(panel, [&](const PixelRun& run) {
             S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
             for (int64_t f = 0; f < count; f += W) {
                 const int lanes = static_cast<int>(smaller(W, count - f));
@@ -89,7 +98,7 @@ struct DirectOutput {
 
     // Pixels are rows: sums[pixel][filter].
     PYCONV_INLINE void store_columns(const PixelPanel& panel, const T* sums) const {
-        panel.for_each_run(shape.x.length, columns, [&](const PixelRun& run) {
+        for_each_run(panel, [&](const PixelRun& run) {
             S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; f += W) {
                 const int count = static_cast<int>(smaller(W, filters - f));
@@ -136,7 +145,7 @@ struct DirectOutput {
 
     // The part's sums and those of the part to its right. Filters are rows.
     PYCONV_INLINE void zip_rows(const PixelPanel& panel, const T* even, const T* odd, int64_t width) const {
-        panel.for_each_run(shape.x.length, columns, [&](const PixelRun& run) {
+        for_each_run(panel, [&](const PixelRun& run) {
             S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; ++f)
                 for (int64_t k = 0; k < run.length; k += W) {
@@ -149,7 +158,7 @@ struct DirectOutput {
 
     // Pixels are rows.
     PYCONV_INLINE void zip_columns(const PixelPanel& panel, const T* even, const T* odd) const {
-        panel.for_each_run(shape.x.length, columns, [&](const PixelRun& run) {
+        for_each_run(panel, [&](const PixelRun& run) {
             S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; f += W)
                 for (int64_t k = 0; k < run.length; k += W) {
@@ -172,7 +181,7 @@ struct DirectOutput {
     // Cells two wide in image rows: a filter's pixels and those of the tap to its right, or zeros, in turn.
     PYCONV_INLINE void zip_cells(const PixelPanel& panel, const T* sums) const {
         const bool both = shape.cells.columns == 2;
-        panel.for_each_run(shape.x.length, columns, [&](const PixelRun& run) {
+        for_each_run(panel, [&](const PixelRun& run) {
             S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; f += W)
                 for (int64_t k = 0; k < run.length; k += W) {
@@ -189,7 +198,7 @@ struct DirectOutput {
     // Cells a run of filters at a time.
     PYCONV_INLINE void store_cells(const PixelPanel& panel, const T* sums) const {
         const int64_t longest = shape.cells.run;
-        panel.for_each_run(shape.x.length, columns, [&](const PixelRun& run) {
+        for_each_run(panel, [&](const PixelRun& run) {
             S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
             for (int64_t f = 0, next; f < filters; f = next) {
                 next = smaller(filters, f + longest - (first + f) % longest);

@@ -35,6 +35,9 @@ const std::vector<std::string>& problem_strings() {
         "c3_k4_i11x7_f3_s2x1_p1",
         "c3_k2_i9_f1_s2",
         "c2_k3_i10x9_f2_s3x4_p1",
+        // rows that follow each other without a gap, one pixel read for each tap: panels run over them
+        "n2_c3_k13_i12x40_f4_s4",
+        "n2_c5_k7_i9x14_f1_s2",
         "c2_k2_i5_f1x2_s7_p1",
         "c2_k2_i5x4_f5_s9_p3",
         // dilation: dense classes, classes without taps, common factors with the stride
