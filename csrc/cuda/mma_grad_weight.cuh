@@ -238,6 +238,18 @@ __device__ __forceinline__ void store_gradients(const MmaGradWeight& p, const Mm
     }
 }
 
+// The last of a tile: from registers by way of shared memory, which may then be filled again.
+template <typename Kind, typename Tile>
+__device__ __forceinline__ void finish_gradients(const MmaGradWeight& p, const MmaGradOrigin& origin,
+                                                 const MmaSums<Kind, Tile>& sums, unsigned char* shared,
+                                                 typename Kind::Acc* partial) {
+    auto* staging = reinterpret_cast<typename Kind::Acc*>(shared);
+    MmaStaging<Kind, Tile>::put(staging, sums, true);
+    __syncthreads();
+    store_gradients<Kind, Tile>(p, origin, staging, partial);
+    __syncthreads();
+}
+
 template <typename Kind, typename Tile, int kPixels>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     mma_grad_weight(const __grid_constant__ MmaGradWeight p, typename Kind::Acc* __restrict__ partial) {
@@ -247,11 +259,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         const MmaGradOrigin origin(p, tile, Tile::BM, Tile::BN);
         MmaSums<Kind, Tile> sums = {};
         multiply_chunk<Kind, Tile, kPixels>(p, origin, shared, pixels, sums);
-        auto* staging = reinterpret_cast<typename Kind::Acc*>(shared);
-        MmaStaging<Kind, Tile>::put(staging, sums, true);
-        __syncthreads();
-        store_gradients<Kind, Tile>(p, origin, staging, partial);
-        __syncthreads();
+        finish_gradients<Kind, Tile>(p, origin, sums, shared, partial);
     }
 }
 

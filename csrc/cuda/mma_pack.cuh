@@ -7,7 +7,8 @@
 // c runs to a whole number of 16-byte vectors, zeros past the group's channels; weights between channels and filters of
 // different groups that were merged are zero, and padding holds the pixels that its mode repeats.
 // A block brings 64 pixels (or filters) of 64 channels through shared memory, read along whichever of the two lies closer
-// together, written as vectors of channels. Where channels are few, a thread writes a vector by itself.
+// together, written as vectors of channels: planes by whole pieces of 16 or 8 bytes where they may (mma_pack_planes), all else
+// element by element. Where channels are few, a thread writes a vector by itself.
 #pragma once
 
 #include "cuda/divider.h"

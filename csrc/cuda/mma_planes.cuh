@@ -138,11 +138,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         MmaSums<Kind, Tile> sums = {};
         const Loader loader(p, origin);
         multiply_depth<Kind, Tile>(loader, static_cast<std::uint32_t>(loader.chunks + 7) / 8, shared, sums);
-        auto* staging = reinterpret_cast<typename Kind::Acc*>(shared);
-        MmaStaging<Kind, Tile>::put(staging, sums, true);
-        __syncthreads();
-        store_gradients<Kind, Tile>(p, origin, staging, partial);
-        __syncthreads();
+        finish_gradients<Kind, Tile>(p, origin, sums, shared, partial);
     }
 }
 

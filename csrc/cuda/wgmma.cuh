@@ -161,11 +161,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         const MmaGradOrigin origin(p, tile, Tile::BM, Tile::BN);
         MmaSums<Kind, Tile> sums = {};
         queue_chunk<Kind, Tile, kPixels>(p, origin, shared, pixels, sums);
-        auto* staging = reinterpret_cast<typename Kind::Acc*>(shared);
-        MmaStaging<Kind, Tile>::put(staging, sums, true);
-        __syncthreads();
-        store_gradients<Kind, Tile>(p, origin, staging, partial);
-        __syncthreads();
+        finish_gradients<Kind, Tile>(p, origin, sums, shared, partial);
     }
 }
 
