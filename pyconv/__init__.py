@@ -12,6 +12,7 @@
 from . import d2l, filters, reference, transforms
 from .convert import convert, use
 from .functional import conv2d, convolve2d, corr2d
+from .fusion import fuse
 from .module import Conv2D
 from .planning import plan, winograd
 from .receptive_field import receptive_field
@@ -28,6 +29,7 @@ __all__ = [
     "corr2d",
     "d2l",
     "filters",
+    "fuse",
     "plan",
     "receptive_field",
     "reference",

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+ACTIVATIONS = ("relu", "silu", "gelu")
 
 IntPair = tuple[int, int]
 IntFour = tuple[int, int, int, int]
@@ -97,6 +98,14 @@ def check_padding_mode(padding_mode: Any) -> None:
     if padding_mode not in PADDING_MODES:
         raise ValueError(
             f"padding_mode must be one of {list(PADDING_MODES)}, but got padding_mode={padding_mode!r}"
+        )
+
+
+def check_activation(activation: Any) -> None:
+    """ValueError unless `activation` is None or one of the three."""
+    if activation is not None and activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation must be None or one of {list(ACTIVATIONS)}, but got activation={activation!r}"
         )
 
 

@@ -120,6 +120,8 @@ def _reason_to_leave(module: nn.Module, source: type) -> str:
             return f"device {module.weight.device.type} is not supported"
         if module.weight.layout != torch.strided:
             return f"weight layout {module.weight.layout} is not supported"
+    elif module.activation is not None:
+        return f"torch.nn.Conv2d has no activation, this one has {module.activation}"
     elif not isinstance(module.padding, str) and len(module.padding) == 4:
         return f"torch.nn.Conv2d has no padding of four sides, this one has {tuple(module.padding)}"
     return ""

@@ -15,6 +15,7 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 from ._arguments import (
     PADDING_MODES,
     as_int,
+    check_activation,
     check_padding_mode,
     check_tensors,
     four,
@@ -26,6 +27,8 @@ from ._load import _C
 # Two doors to one operator: torch.compile can only trace the first, the second costs a third as much.
 _traceable_conv2d = torch.ops.pyconv.conv2d.default
 _direct_conv2d = _C.conv2d
+_traceable_activated = torch.ops.pyconv.conv2d_activated.default
+_direct_activated = _C.conv2d_activated
 
 
 def conv2d(
@@ -38,6 +41,7 @@ def conv2d(
     groups: int = 1,
     *,
     padding_mode: str = "zeros",
+    activation: str | None = None,
     algorithm: str = "",
 ) -> Tensor:
     """2-D cross-correlation with the contract of `torch.nn.functional.conv2d`.
@@ -59,6 +63,10 @@ def conv2d(
         groups: C and K are cut into this many independent blocks.
         padding_mode: what the padding holds: "zeros", "reflect", "replicate" or "circular". It is read
             through the index arithmetic of the kernels; the input is never copied with a border.
+        activation: "relu", "silu" or "gelu" (the exact one, by erf): what torch's function of that name gives
+            of the result, but applied while a near cache has it, without another pass over memory.
+            In training relu keeps nothing but the result; silu and gelu, whose gradients need what they were
+            applied to, are then calls of torch's functions.
         algorithm: name of a row of the plan table (see `pyconv.plan`) to be used whatever its cost; "" lets
             the plan choose.
 
@@ -69,7 +77,7 @@ def conv2d(
 
     Raises:
         TypeError: an argument of the wrong Python type.
-        ValueError: an unknown padding_mode.
+        ValueError: an unknown padding_mode or activation.
         RuntimeError: shapes, dtypes or devices that do not fit together, "same" with a stride, an algorithm
             that is unknown or refuses the problem (the message says why).
     """
@@ -85,6 +93,7 @@ def conv2d(
             dilation,
             groups,
             padding_mode=padding_mode,
+            activation=activation,
             algorithm=algorithm,
         )
     if not (
@@ -128,14 +137,24 @@ def conv2d(
     if padding_mode not in PADDING_MODES:
         check_padding_mode(padding_mode)
 
-    call = _traceable_conv2d if torch.compiler.is_compiling() else _direct_conv2d
     dimensions = input.dim()
-    if dimensions == 4:
-        return call(input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
     if dimensions == 3:
-        return call(
-            input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, padding_mode, algorithm
-        ).squeeze(0)
+        input = input.unsqueeze(0)
+    elif dimensions != 4:
+        _refuse_dimensions(input)
+    if activation is None:
+        call = _traceable_conv2d if torch.compiler.is_compiling() else _direct_conv2d
+        output = call(input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
+    else:
+        check_activation(activation)
+        call = _traceable_activated if torch.compiler.is_compiling() else _direct_activated
+        output = call(
+            input, weight, bias, stride, padding, dilation, groups, activation, padding_mode, algorithm
+        )
+    return output if dimensions == 4 else output.squeeze(0)
+
+
+def _refuse_dimensions(input: Tensor) -> None:
     raise RuntimeError(
         f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {list(input.shape)}"
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ._arguments import as_ints, four, pair
+from ._arguments import as_ints, check_activation, four, pair
 from .functional import conv2d
 
 
@@ -17,6 +17,8 @@ class Conv2D(nn.Conv2d):
         in_channels, out_channels, kernel_size, stride, dilation, groups, bias, padding_mode, device, dtype:
             as in torch.nn.Conv2d. Sizes may be ints, lists or tuples.
         padding: an int, (height, width), (top, bottom, left, right), "same" or "valid".
+        activation: None, "relu", "silu" or "gelu", applied to the output as `pyconv.conv2d` does. It has no
+            parameters, and is not in the state_dict.
 
     Shapes:
         input (N, in_channels, H, W) or (in_channels, H, W); output (N, out_channels, P, Q) or (out_channels,
@@ -31,6 +33,8 @@ class Conv2D(nn.Conv2d):
     for all modes but zeros.
     """
 
+    activation: str | None = None  # of layers, too, that became one by `convert`
+
     def __init__(
         self,
         in_channels: int,
@@ -44,7 +48,10 @@ class Conv2D(nn.Conv2d):
         padding_mode: str = "zeros",
         device=None,
         dtype=None,
+        *,
+        activation: str | None = None,
     ) -> None:
+        check_activation(activation)
         if not isinstance(padding, str):
             # Two ints stay two (what torch stores and prints); four equal in pairs stay four, as they were
             # asked for.
@@ -67,6 +74,11 @@ class Conv2D(nn.Conv2d):
             # torch derives this attribute from two paddings only; F.pad's order is left, right, top, bottom.
             top, bottom, left, right = self.padding
             self._reversed_padding_repeated_twice = (left, right, top, bottom)
+        if activation is not None:
+            self.activation = activation
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (f", activation={self.activation}" if self.activation else "")
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return conv2d(
@@ -78,4 +90,5 @@ class Conv2D(nn.Conv2d):
             self.dilation,
             self.groups,
             padding_mode=self.padding_mode,
+            activation=self.activation,
         )

@@ -11,12 +11,14 @@ groups.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from . import _load as _load  # registers the operators
 
 _ops = torch.ops.pyconv
+_ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 
 
 def _front(tensor: Tensor, dim: int | None) -> Tensor:
@@ -39,7 +41,6 @@ def _unfold(tensor: Tensor, dim: int, groups: int, batch: int) -> Tensor:
     return tensor.flatten(dim + 1, dim + 2)
 
 
-@torch.library.register_vmap("pyconv::conv2d")
 def _vmap_conv2d(
     info, dims, input, weight, bias, stride, padding, dilation, groups, padding_mode="zeros", algorithm=""
 ):
@@ -64,6 +65,44 @@ def _vmap_conv2d(
     if bias is not None and shared_bias is None:
         output = output + _front(bias, bias_dim)[..., None, :, None, None]
     return output, 0
+
+
+torch.library.register_vmap("pyconv::conv2d", _vmap_conv2d)
+
+
+@torch.library.register_vmap("pyconv::conv2d_activated")
+def _vmap_activated(
+    info,
+    dims,
+    input,
+    weight,
+    bias,
+    stride,
+    padding,
+    dilation,
+    groups,
+    activation,
+    padding_mode="zeros",
+    algorithm="",
+):
+    if dims[1] is None and dims[2] is None:  # more images of the same layer
+        output = _ops.conv2d_activated(
+            _front(input, dims[0]).flatten(0, 1),
+            weight,
+            bias,
+            stride,
+            padding,
+            dilation,
+            groups,
+            activation,
+            padding_mode,
+            algorithm,
+        )
+        return output.unflatten(0, (info.batch_size, -1)), 0
+    output, dim = _vmap_conv2d(
+        info, dims, input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm
+    )
+    return _ACTIVATIONS[activation](output), dim
 
 
 @torch.library.register_vmap("pyconv::conv2d_grad_input")
@@ -155,7 +194,7 @@ def _flops(output_size, weight_size) -> int:
     return 2 * n * k * p * q * c * r * s
 
 
-@register_flop_formula(_ops.conv2d)
+@register_flop_formula([_ops.conv2d, _ops.conv2d_activated])
 def _flops_conv2d(input, weight, bias=None, *args, out_shape=None, **kwargs) -> int:
     return _flops(out_shape, weight)
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Derivatives of the three operators, of every order and in both modes.
+// Derivatives of the operators, of every order and in both modes.
 //
 // With y = conv2d(x, w), dx = grad_input(dy, w) and dw = grad_weight(dy, x), each operator is linear in each of its two
 // tensors, and the gradient of each is made of the other two:
@@ -12,7 +12,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/DimVector.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/silu.h>
 #include <ATen/ops/sum.h>
+#include <ATen/ops/threshold_backward.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/VariableTypeUtils.h>
 #include <torch/csrc/autograd/function.h>
@@ -23,6 +27,7 @@
 
 #include <string>
 
+#include "bindings/checks.h"
 #include "bindings/operators.h"
 
 #define PYCONV_TORCH (TORCH_VERSION_MAJOR * 100 + TORCH_VERSION_MINOR)
@@ -69,6 +74,9 @@ struct BilinearBackward : torch::autograd::Node {
         b_.reset_data();
     }
 
+    // What it needs of the result.
+    virtual void keep(const Tensor& result) {}
+
     // The gradient of operand 0 or 1.
     virtual Tensor operand_gradient(int index, const Tensor& g, const Tensor& other) = 0;
 
@@ -83,11 +91,27 @@ struct BilinearBackward : torch::autograd::Node {
     }
 };
 
-struct PyconvConv2dBackward final : BilinearBackward {
+struct PyconvConv2dBackward : BilinearBackward {
     std::string name() const override { return "PyconvConv2dBackward"; }
     Tensor operand_gradient(int index, const Tensor& g, const Tensor& other) override {
         return index == 0 ? geometry.grad_input(g, other, a_size) : geometry.grad_weight(g, other, b_size);
     }
+};
+
+// Of y = relu(conv2d(x, w)): where y is zero, g is. Needs y, which whoever comes next keeps anyway.
+struct PyconvConv2dReluBackward final : PyconvConv2dBackward {
+    SavedVariable y_;
+
+    std::string name() const override { return "PyconvConv2dReluBackward"; }
+    void release_variables() override {
+        BilinearBackward::release_variables();
+        y_.reset_data();
+    }
+    variable_list apply(variable_list&& gradients) override {
+        if (gradients[0].defined()) gradients[0] = at::threshold_backward(gradients[0], y_.unpack(getptr()), 0);
+        return BilinearBackward::apply(std::move(gradients));
+    }
+    void keep(const Tensor& result) override { y_ = SavedVariable(result, /*is_output=*/true); }
 };
 
 struct PyconvGradInputBackward final : BilinearBackward {
@@ -145,7 +169,10 @@ Tensor differentiable(const Tensor& a, const Tensor& b, const Tensor& bias, cons
         const at::AutoDispatchBelowADInplaceOrView guard;
         return below();
     }();
-    if (node) torch::autograd::set_history(result, node);
+    if (node) {
+        torch::autograd::set_history(result, node);
+        node->keep(result);
+    }
     if (forward_mode) {
         const Tensor t = tangent_of(geometry());
         if (t.defined()) result._set_fw_grad(t, /*level=*/0, /*is_inplace_op=*/false);
@@ -192,6 +219,30 @@ Tensor conv2d(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weigh
     return differentiable<PyconvConv2dBackward>(input, weight, b, geometry, below, tangent_of);
 }
 
+// Where nothing is differentiated, and for relu's gradient, which its result tells, the fused operator. silu and gelu need
+// what they were applied to: there, and in forward mode, this is two calls, and torch differentiates the second.
+Tensor conv2d_activated(c10::DispatchKeySet keys, const Tensor& input, const Tensor& weight,
+                        const optional<Tensor>& bias, SymIntArrayRef stride, SymIntArrayRef padding,
+                        SymIntArrayRef dilation, c10::SymInt groups, string_view activation, string_view padding_mode,
+                        string_view algorithm) {
+    const Tensor b = bias ? *bias : Tensor();
+    const auto geometry = [&] { return described(stride, padding, dilation, groups, padding_mode, algorithm); };
+    auto below = [&] {
+        return activated_op().redispatch(keys & c10::after_autograd_keyset, input, weight, bias, stride, padding,
+                                         dilation, groups, activation, padding_mode, algorithm);
+    };
+    auto none = [](const Geometry&) { return Tensor(); };
+    const bool tangents = has_tangent(input) || has_tangent(weight) || has_tangent(b);
+    if (!tangents && (activation == "relu" || !torch::autograd::compute_requires_grad(input, weight, b)))
+        return differentiable<PyconvConv2dReluBackward>(input, weight, b, geometry, below, none);
+    const Tensor y = conv2d_op().call(input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm);
+    if (activation == "relu") return at::relu(y);
+    if (activation == "silu") return at::silu(y);
+    if (activation == "gelu") return at::gelu(y);
+    check_activation(activation.empty(), activation);
+    return y;
+}
+
 Tensor conv2d_grad_input(c10::DispatchKeySet keys, const Tensor& grad_output, const Tensor& weight,
                          SymIntArrayRef input_size, SymIntArrayRef stride, SymIntArrayRef padding,
                          SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode, string_view algorithm) {
@@ -229,6 +280,7 @@ Tensor conv2d_grad_weight(c10::DispatchKeySet keys, const Tensor& grad_output, c
 
 TORCH_LIBRARY_IMPL(pyconv, Autograd, library) {
     library.impl("conv2d", TORCH_FN(conv2d));
+    library.impl("conv2d_activated", TORCH_FN(conv2d_activated));
     library.impl("conv2d_grad_input", TORCH_FN(conv2d_grad_input));
     library.impl("conv2d_grad_weight", TORCH_FN(conv2d_grad_weight));
 }

@@ -87,6 +87,10 @@ void check_grad_output(const at::Tensor& grad_output, const Problem& a) {
 
 }  // namespace
 
+void check_activation(bool known, std::string_view name) {
+    TORCH_CHECK_VALUE(known, "conv2d: activation must be '', 'relu', 'silu' or 'gelu', got '", name, "'");
+}
+
 DType dtype_of(const at::Tensor& tensor) {
     switch (tensor.scalar_type()) {
         case at::kFloat:

@@ -27,6 +27,9 @@ Problem check_grad_input(const at::Tensor& grad_output, const at::Tensor& weight
 Problem check_grad_weight(const at::Tensor& grad_output, const at::Tensor& input, at::IntArrayRef weight_size,
                           const Parameters& parameters);
 
+// ValueError unless `known`, which is whether there is an activation of that name.
+void check_activation(bool known, std::string_view name);
+
 // Complex tensors stand for a problem in their real type.
 DType dtype_of(const at::Tensor& tensor);
 View view_of(const at::Tensor& tensor);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The three operators on the CPU: torch's threads, torch's allocator.
+// The operators on the CPU: torch's threads, torch's allocator.
 #include "bindings/device_ops.h"
 #include "bindings/executor.h"
 #include "bindings/fft.h"
@@ -10,7 +10,7 @@ namespace pyconv::bindings {
 
 namespace {
 
-void execute(const Call& call, const Tensor& result, string_view forced) {
+bool execute(const Call& call, const Tensor& result, string_view forced) {
     std::string error;
     const Choice choice = choose_to_run(call, TorchExecutor::available(), forced, &error);
     const Algorithm* algorithm = choice.algorithm;
@@ -22,6 +22,7 @@ void execute(const Call& call, const Tensor& result, string_view forced) {
     const Status status = algorithm->run(call, workspace.get(), executor);
     TORCH_CHECK(status.ok(), algorithm->name, " on ", call.problem.to_string(), ": ", status.message);
     algorithm->executions[static_cast<int>(call.pass)].fetch_add(1, std::memory_order_relaxed);
+    return true;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The three operators on CUDA: the tensors' device, its current stream, torch's caching allocator.
+// The operators on CUDA: the tensors' device, its current stream, torch's caching allocator.
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -30,7 +30,7 @@ int capability_of(int device) {
     return 80;
 }
 
-void execute(const Call& given, const Tensor& result, string_view forced) {
+bool execute(const Call& given, const Tensor& result, string_view forced) {
     const c10::cuda::CUDAGuard guard(result.device());
     Call call = given;
     set_device_facts(&call);
@@ -48,6 +48,7 @@ void execute(const Call& given, const Tensor& result, string_view forced) {
     TORCH_CHECK(status.ok(), algorithm->name, " on ", call.problem.to_string(), " (", name_of(call.pass),
                 "): ", status.message);
     algorithm->executions[static_cast<int>(call.pass)].fetch_add(1, std::memory_order_relaxed);
+    return call.tensors.activation == Activation::none;  // which no kernel does
 }
 
 }  // namespace

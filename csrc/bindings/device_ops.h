@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The three operators on any device: check, allocate, execute. What differs between devices is how a call whose result
+// The operators on any device: check, allocate, execute. What differs between devices is how a call whose result
 // is allocated gets done: Execute.
 #pragma once
 
@@ -7,8 +7,11 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/complex.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/imag.h>
 #include <ATen/ops/real.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/silu.h>
 #include <torch/library.h>
 
 #include "bindings/checks.h"
@@ -22,8 +25,8 @@ using std::optional;
 using std::string_view;
 
 // Plans and runs a call by the algorithm of that name, or the cheapest one; the result has elements, and each of them
-// is a sum of at least one product.
-using Execute = void (*)(const Call& call, const Tensor& result, string_view forced);
+// is a sum of at least one product. Of a call with an activation it does that too, or returns false.
+using Execute = bool (*)(const Call& call, const Tensor& result, string_view forced);
 
 inline int64_t reduction_elements(const Problem& a, Pass pass) {
     switch (pass) {
@@ -34,13 +37,29 @@ inline int64_t reduction_elements(const Problem& a, Pass pass) {
 }
 
 template <Execute execute>
-void fill(const Call& call, const Tensor& result, string_view forced) {
-    if (result.numel() == 0) return;
+bool fill(const Call& call, const Tensor& result, string_view forced) {
+    if (result.numel() == 0) return false;
     if (reduction_elements(call.problem, call.pass) == 0) {  // sums of nothing; algorithms need not handle them
         result.zero_();
-        return;
+        return false;
     }
-    execute(call, result, forced);
+    return execute(call, result, forced);
+}
+
+inline Activation activation_named(string_view name) {
+    Activation activation = Activation::none;
+    check_activation(parse_activation(name, &activation), name);
+    return activation;
+}
+
+// torch's own, of a tensor that is ours alone.
+inline void activate_by_torch(Activation activation, Tensor output) {
+    switch (activation) {
+        case Activation::none: break;
+        case Activation::relu: at::relu_(output); break;
+        case Activation::silu: at::silu_(output); break;
+        case Activation::gelu: at::gelu_(output); break;
+    }
 }
 
 inline Tensor empty_like_operands(IntArrayRef sizes, const Tensor& a, const Tensor& b) {
@@ -57,13 +76,33 @@ Tensor complex_product(const Tensor& a, const Tensor& b, const Real& real_op) {
 
 template <Execute execute>
 Tensor forward_real(const Problem& problem, const Tensor& input, const Tensor& weight, const Tensor& bias,
-                    string_view algorithm) {
+                    string_view algorithm, Activation activation = Activation::none) {
     const Tensor output = empty_like_operands({problem.n, problem.k, problem.p(), problem.q()}, input, weight);
     Call call{problem, Pass::forward, {view_of(input), view_of(weight), view_of(output), nullptr}};
     const Tensor dense_bias = bias.defined() ? bias.contiguous() : bias;
     if (dense_bias.defined()) call.tensors.bias = dense_bias.data_ptr();
-    fill<execute>(call, output, algorithm);
+    // Of integers torch has relu only, and says so.
+    const bool fused = problem.dtype != DType::i64 || activation == Activation::relu;
+    if (fused) call.tensors.activation = activation;
+    const bool activated = fill<execute>(call, output, algorithm) && fused;
     if (dense_bias.defined() && problem.channels_per_group() == 0) output.add_(dense_bias.view({1, problem.k, 1, 1}));
+    if (!activated) activate_by_torch(activation, output);
+    return output;
+}
+
+template <Execute execute>
+Tensor conv2d_activated(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, IntArrayRef stride,
+                        IntArrayRef padding, IntArrayRef dilation, int64_t groups, string_view activation_name,
+                        string_view padding_mode, string_view algorithm) {
+    const Activation activation = activation_named(activation_name);
+    const Problem problem = check_forward(input, weight, bias, {stride, padding, dilation, groups, padding_mode});
+    const Tensor given_bias = bias ? *bias : Tensor();
+    if (!input.is_complex()) return forward_real<execute>(problem, input, weight, given_bias, algorithm, activation);
+    Tensor output = complex_product(input, weight, [&](const Tensor& x, const Tensor& w) {
+        return forward_real<execute>(problem, x, w, Tensor(), algorithm);
+    });
+    if (given_bias.defined()) output = output + given_bias.view({1, problem.k, 1, 1});
+    activate_by_torch(activation, output);
     return output;
 }
 
@@ -71,13 +110,8 @@ template <Execute execute>
 Tensor conv2d(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, IntArrayRef stride,
               IntArrayRef padding, IntArrayRef dilation, int64_t groups, string_view padding_mode,
               string_view algorithm) {
-    const Problem problem = check_forward(input, weight, bias, {stride, padding, dilation, groups, padding_mode});
-    const Tensor given_bias = bias ? *bias : Tensor();
-    if (!input.is_complex()) return forward_real<execute>(problem, input, weight, given_bias, algorithm);
-    const Tensor output = complex_product(input, weight, [&](const Tensor& x, const Tensor& w) {
-        return forward_real<execute>(problem, x, w, Tensor(), algorithm);
-    });
-    return given_bias.defined() ? output + given_bias.view({1, problem.k, 1, 1}) : output;
+    return conv2d_activated<execute>(input, weight, bias, stride, padding, dilation, groups, "", padding_mode,
+                                     algorithm);
 }
 
 template <Execute execute>
@@ -113,6 +147,7 @@ Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input, IntArr
 template <Execute execute>
 void register_operators(torch::Library& library) {
     library.impl("conv2d", &conv2d<execute>);
+    library.impl("conv2d_activated", &conv2d_activated<execute>);
     library.impl("conv2d_grad_input", &conv2d_grad_input<execute>);
     library.impl("conv2d_grad_weight", &conv2d_grad_weight<execute>);
 }

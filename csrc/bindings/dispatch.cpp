@@ -17,6 +17,10 @@ TORCH_LIBRARY(pyconv, library) {
         "SymInt groups, str padding_mode='zeros', str algorithm='') -> Tensor",
         {at::Tag::pt2_compliant_tag});
     library.def(
+        "conv2d_activated(Tensor input, Tensor weight, Tensor? bias, SymInt[2] stride, SymInt[4] padding, "
+        "SymInt[2] dilation, SymInt groups, str activation, str padding_mode='zeros', str algorithm='') -> Tensor",
+        {at::Tag::pt2_compliant_tag});
+    library.def(
         "conv2d_grad_input(Tensor grad_output, Tensor weight, SymInt[4] input_size, SymInt[2] stride, "
         "SymInt[4] padding, SymInt[2] dilation, SymInt groups, str padding_mode='zeros', str algorithm='') -> Tensor",
         {at::Tag::pt2_compliant_tag});
@@ -59,6 +63,12 @@ Tensor conv2d_meta(const Tensor& input, const Tensor& weight, const optional<Ten
                             input.options().memory_format(symbolic_format(input, weight)));
 }
 
+Tensor activated_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
+                      SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view,
+                      string_view padding_mode, string_view algorithm) {
+    return conv2d_meta(input, weight, bias, stride, padding, dilation, std::move(groups), padding_mode, algorithm);
+}
+
 Tensor gradient_meta(const Tensor& grad_output, const Tensor& other, SymIntArrayRef result_size, SymIntArrayRef,
                      SymIntArrayRef, SymIntArrayRef, c10::SymInt, string_view, string_view) {
     check_same_dtype(grad_output, other);
@@ -71,30 +81,45 @@ Tensor lower(const Tensor& tensor) {
 }
 
 template <c10::DeviceType device>
+optional<Tensor> lower(const optional<Tensor>& tensor) {
+    return tensor && tensor->defined() ? optional<Tensor>(lower<device>(*tensor)) : std::nullopt;
+}
+
+template <c10::DeviceType device>
 Tensor conv2d_autocast(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
                        SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode,
                        string_view algorithm) {
     const c10::impl::ExcludeDispatchKeyGuard below(at::autocast::get_autocast_dispatch_key_from_device_type(device));
-    optional<Tensor> lower_bias;
-    if (bias && bias->defined()) lower_bias = lower<device>(*bias);
-    return conv2d_op().call(lower<device>(input), lower<device>(weight), lower_bias, stride, padding, dilation,
+    return conv2d_op().call(lower<device>(input), lower<device>(weight), lower<device>(bias), stride, padding, dilation,
                             std::move(groups), padding_mode, algorithm);
+}
+
+template <c10::DeviceType device>
+Tensor activated_autocast(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias,
+                          SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups,
+                          string_view activation, string_view padding_mode, string_view algorithm) {
+    const c10::impl::ExcludeDispatchKeyGuard below(at::autocast::get_autocast_dispatch_key_from_device_type(device));
+    return activated_op().call(lower<device>(input), lower<device>(weight), lower<device>(bias), stride, padding,
+                               dilation, std::move(groups), activation, padding_mode, algorithm);
 }
 
 }  // namespace
 
 TORCH_LIBRARY_IMPL(pyconv, Meta, library) {
     library.impl("conv2d", TORCH_FN(conv2d_meta));
+    library.impl("conv2d_activated", TORCH_FN(activated_meta));
     library.impl("conv2d_grad_input", TORCH_FN(gradient_meta));
     library.impl("conv2d_grad_weight", TORCH_FN(gradient_meta));
 }
 
 TORCH_LIBRARY_IMPL(pyconv, AutocastCPU, library) {
     library.impl("conv2d", TORCH_FN(conv2d_autocast<c10::DeviceType::CPU>));
+    library.impl("conv2d_activated", TORCH_FN(activated_autocast<c10::DeviceType::CPU>));
 }
 
 TORCH_LIBRARY_IMPL(pyconv, AutocastCUDA, library) {
     library.impl("conv2d", TORCH_FN(conv2d_autocast<c10::DeviceType::CUDA>));
+    library.impl("conv2d_activated", TORCH_FN(activated_autocast<c10::DeviceType::CUDA>));
 }
 
 }  // namespace pyconv::bindings

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "bindings/fft.h"
+#include "cpu/activation.h"
 #include "cpu/model.h"
 #include "layout/lowering.h"
 
@@ -172,6 +173,7 @@ private:
         T* to = static_cast<T*>(a.output.data) + a.output.offset(n, filter, i, j);
         for (int64_t row = 0; row < rows; ++row, from += plan.x.size, to += a.output.stride[2])
             for (int64_t k = 0; k < columns; ++k) to[k * a.output.stride[3]] = from[k] + bias;
+        activate(a, {n, 1, filter, 1, i, rows, j, columns});
     }
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Typed handles of the three operators, for the C++ that calls them through the dispatcher.
+// Typed handles of the operators, for the C++ that calls them through the dispatcher.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,6 +17,9 @@ using std::string_view;
 
 using Conv2dSignature = Tensor(const Tensor&, const Tensor&, const optional<Tensor>&, SymIntArrayRef, SymIntArrayRef,
                                SymIntArrayRef, c10::SymInt, string_view, string_view);
+// The activation is named after the sizes.
+using ActivatedSignature = Tensor(const Tensor&, const Tensor&, const optional<Tensor>&, SymIntArrayRef, SymIntArrayRef,
+                                  SymIntArrayRef, c10::SymInt, string_view, string_view, string_view);
 using GradientSignature = Tensor(const Tensor&, const Tensor&, SymIntArrayRef, SymIntArrayRef, SymIntArrayRef,
                                  SymIntArrayRef, c10::SymInt, string_view, string_view);
 
@@ -27,6 +30,11 @@ c10::TypedOperatorHandle<Signature> find_operator(const char* name) {
 
 inline const c10::TypedOperatorHandle<Conv2dSignature>& conv2d_op() {
     static const auto handle = find_operator<Conv2dSignature>("pyconv::conv2d");
+    return handle;
+}
+
+inline const c10::TypedOperatorHandle<ActivatedSignature>& activated_op() {
+    static const auto handle = find_operator<ActivatedSignature>("pyconv::conv2d_activated");
     return handle;
 }
 

@@ -38,18 +38,44 @@ const Tensor& tensor(const py::handle& object, const char* name) {
     return THPVariable_Unpack(object.ptr());
 }
 
+struct Arguments {
+    const Tensor &input, &weight;
+    optional<Tensor> bias;
+    std::array<c10::SymInt, 2> stride;
+    std::array<c10::SymInt, 4> padding;
+    std::array<c10::SymInt, 2> dilation;
+    c10::SymInt groups;
+
+    Arguments(const py::handle& x, const py::handle& w, const py::handle& b, const py::tuple& s, const py::tuple& p,
+              const py::tuple& d, const py::handle& g)
+        : input(tensor(x, "input")),
+          weight(tensor(w, "weight")),
+          stride(integers<2>(s, "stride")),
+          padding(integers<4>(p, "padding")),
+          dilation(integers<2>(d, "dilation")),
+          groups(integer(g.ptr())) {
+        if (!b.is_none()) bias = tensor(b, "bias");
+    }
+};
+
 Tensor conv2d(const py::handle& input, const py::handle& weight, const py::handle& bias, const py::tuple& stride,
               const py::tuple& padding, const py::tuple& dilation, const py::handle& groups, string_view padding_mode,
               string_view algorithm) {
-    const Tensor &x = tensor(input, "input"), &w = tensor(weight, "weight");
-    optional<Tensor> b;
-    if (!bias.is_none()) b = tensor(bias, "bias");
-    const auto s = integers<2>(stride, "stride");
-    const auto p = integers<4>(padding, "padding");
-    const auto d = integers<2>(dilation, "dilation");
-    const c10::SymInt g = integer(groups.ptr());
+    const Arguments a(input, weight, bias, stride, padding, dilation, groups);
     const py::gil_scoped_release released;
-    return conv2d_op().call(x, w, b, s, p, d, g, padding_mode, algorithm);
+    return conv2d_op().call(a.input, a.weight, a.bias, a.stride, a.padding, a.dilation, a.groups, padding_mode,
+                            algorithm);
+}
+
+// As conv2d, with the activation's name after the groups.
+Tensor conv2d_activated(const py::handle& input, const py::handle& weight, const py::handle& bias,
+                        const py::tuple& stride, const py::tuple& padding, const py::tuple& dilation,
+                        const py::handle& groups, string_view activation, string_view padding_mode,
+                        string_view algorithm) {
+    const Arguments a(input, weight, bias, stride, padding, dilation, groups);
+    const py::gil_scoped_release released;
+    return activated_op().call(a.input, a.weight, a.bias, a.stride, a.padding, a.dilation, a.groups, activation,
+                               padding_mode, algorithm);
 }
 
 }  // namespace
@@ -57,6 +83,7 @@ Tensor conv2d(const py::handle& input, const py::handle& weight, const py::handl
 void bind_calls(py::module_& module) {
     // Exceptions of the dispatcher become torch's Python types, as from torch.ops.
     module.def("conv2d", torch::wrap_pybind_function(conv2d));
+    module.def("conv2d_activated", torch::wrap_pybind_function(conv2d_activated));
 }
 
 }  // namespace pyconv::bindings

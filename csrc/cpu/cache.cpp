@@ -41,14 +41,16 @@ const CacheSizes& cache_sizes() {
 
 void force_writing(const Writing* writing) { forced = writing ? static_cast<int>(*writing) : kBySize; }
 
-Writing writing_of(const Problem& problem, Pass pass) {
+Writing writing_of(const Call& call) {
+    const Problem& problem = call.problem;
+    const bool streams = call.tensors.activation == Activation::none;
     const int mode = forced.load(std::memory_order_relaxed);
     if (mode != kBySize) return static_cast<Writing>(mode);
-    const int64_t elements = pass == Pass::forward      ? problem.output_elements()
-                             : pass == Pass::grad_input ? problem.input_elements()
-                                                        : problem.weight_elements();
+    const int64_t elements = call.pass == Pass::forward      ? problem.output_elements()
+                             : call.pass == Pass::grad_input ? problem.input_elements()
+                                                             : problem.weight_elements();
     const int64_t bytes = elements * size_of(problem.dtype);
-    if (bytes > cache_sizes().last / kStreamedShare) return Writing::streamed;
+    if (bytes > cache_sizes().last / kStreamedShare && streams) return Writing::streamed;
     return bytes > cache_sizes().second / 2 ? Writing::fetched : Writing::stored;
 }
 

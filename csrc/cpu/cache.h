@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "core/problem.h"
+#include "layout/call.h"
 
 namespace pyconv {
 
@@ -23,7 +23,8 @@ enum class Writing : uint8_t {
                // cache for who reads the result next; for results of which little would be left there anyway
 };
 
-Writing writing_of(const Problem& problem, Pass pass);
+// Of a call's result. What an activation reads again is not streamed.
+Writing writing_of(const Call& call);
 
 // What writing_of() says from now on, of every result of the process; nullptr: by its size again. For tests, whose results
 // are small.

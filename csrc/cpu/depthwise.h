@@ -4,6 +4,7 @@
 // The kernels are in depthwise.inl; this is what they share with the plan.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 #include "layout/lowering.h"
 

@@ -93,6 +93,7 @@ private:
             else
                 for (int64_t c = channel; c < end; c += plan.together)
                     window_strips(row, count, a.x.out, c, smaller(c + plan.together, end));
+            activate(a, {n, 1, channel, end - channel, i, count, 0, a.x.out});
             i += count;
         }
     }

@@ -3,6 +3,7 @@
 // depthwise_large.inl; this is what they share with the plan.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 #include "layout/lowering.h"
 

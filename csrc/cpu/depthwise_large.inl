@@ -277,6 +277,7 @@ struct LargeForward {
             work.run_row(i, weights, blemishes, false, line);
             turn_back(line, a.x.out, CB, a.output, static_cast<S*>(a.output.data) + a.output.offset(n, channel, i, 0),
                       a.bias ? static_cast<const S*>(a.bias) + channel : nullptr, work.count);
+            activate(a, {n, 1, channel, work.count, i, 1, 0, a.x.out});
         }
     }
 };

@@ -3,6 +3,7 @@
 // kernels are in depthwise_rows.inl; this is what they share with the plan.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 #include "layout/lowering.h"
 

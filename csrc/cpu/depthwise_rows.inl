@@ -287,6 +287,7 @@ private:
                 if (!wide) fetch<false>(strip.below + strip.source_ahead, source_bytes);
                 if (!wide) fetch<true>(strip.output + strip.output_ahead, output_bytes);
                 rows_strip<RY, K, SX>(strip);
+                activate(a, {n, 1, group, 1, i, RY, 0, a.x.out});  // also of rows that were written before: anew
             }
         }
     }

@@ -114,6 +114,7 @@ private:
             if (next_rows && end < limit) ahead_back = (end - i) * plan.row_step * result.stride[2];
             store_lines(lines, n, i * plan.row_step, smaller(end * plan.row_step, plan.height), channel, count,
                         ahead_back);
+            activate(a, {n, 1, channel, count, i, end - i, 0, a.x.out});
         }
     }
 

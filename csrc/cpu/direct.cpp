@@ -76,7 +76,7 @@ void set_parts(const Call& call, const DirectTraits& traits, DirectShape* shape)
     const Problem& problem = call.problem;
     shape->call = call;
     shape->parts = 1, shape->zips = false;
-    shape->writing = writing_of(problem, call.pass);
+    shape->writing = writing_of(call);
     shape->cells = cells_of(problem, call.pass, call.tensors, &shape->a);
     if (shape->cells.exist) {
         shape->taps = 1;

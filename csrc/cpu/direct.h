@@ -4,6 +4,7 @@
 // The kernels are in direct.inl; this is the geometry they share with the plan, the same for every instruction set.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 #include "cpu/cache.h"
 #include "layout/parts.h"

@@ -136,15 +136,29 @@ struct Direct {
                     pack_band(shape, block_of(source, channel), packed);
                     for (int64_t panel = first; panel < last; ++panel) multiply_block(operands(group, panel), channel);
                 }
+                finish(source, n, group, 1, first, last);
             } else if (shape.bundle > 1 && shape.order == BandOrder::pixels_as_columns) {
                 multiply_bundle(operands(group, first), groups);
+                finish(source, n, group, groups, first, last);
             } else {
                 for (int64_t g = group; g < group + groups; ++g, band += a.channels)
-                    for (int64_t panel = first; panel < last; ++panel)
+                    for (int64_t panel = first; panel < last; ++panel) {
                         for (int64_t channel = 0; channel == 0 || channel < a.channels; channel += shape.channel_block)
                             multiply_block(operands(g, panel), channel);
+                        finish(source, n, g, 1, panel, panel + 1);
+                    }
             }
             if (shape.writing == Writing::streamed) streamed();
+        }
+
+        // Outputs that panels [panel, end) of groups from g on have written over a band, of which nothing more is added.
+        void finish(const BandSource<S>& source, int64_t n, int64_t g, int64_t groups, int64_t panel,
+                    int64_t end) const {
+            const Correlation& a = shape.a;
+            const int64_t f = panel * shape.filter_panel;
+            const int64_t filters = groups > 1 ? groups * a.filters : smaller(end * shape.filter_panel, a.filters) - f;
+            activate(a, {n, source.images, g * a.filters + f, filters, source.first_row, source.rows,
+                         source.first_column, source.columns});
         }
 
         // The part of a band's source that a deep band holds, from a channel (an element) on.

@@ -2,6 +2,7 @@
 // Implicit GEMM over packed panels: any shape, stride, dilation, padding mode, grouping and layout, in all three passes.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 
 namespace pyconv {

@@ -3,6 +3,7 @@
 // The kernels are in groups.inl; this is their geometry, the same for every instruction set.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 #include "layout/parts.h"
 

@@ -113,6 +113,10 @@ struct Groups {
                 for (int64_t vector = 0; vector < shape.vectors; ++vector)
                     for (int64_t i = 0; i < tile.rows; i += shape.pairs ? 2 : 1)
                         multiply_rows(tile, i, unit, vector, band + i * row, line, &ahead);
+                const Correlation& a = shape.parts.a;
+                const int64_t f = unit * shape.unit_groups * a.filters;
+                const int64_t end = smaller(a.groups, (unit + 1) * shape.unit_groups) * a.filters;
+                activate(a, {tile.n, 1, f, end - f, tile.first_row, tile.rows, 0, a.x.out});
             }
         }
 

@@ -3,6 +3,7 @@
 // of a narrow network, depthwise layers in NCHW. The kernels are in plane.inl; this is what they share with the plan.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 #include "cpu/cache.h"
 #include "layout/lowering.h"

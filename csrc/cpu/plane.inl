@@ -151,12 +151,12 @@ struct PlaneForward {
             for (int64_t begin = unit.column, end; begin < unit.column + unit.columns; begin = end) {
                 end = rows.piece_end(begin, unit.column + unit.columns);
                 rows.prepare(unit, begin, end);
-                if (interleaved()) {
-                    run_filters(rows, weights, cases, unit, 0, a.filters, begin, end);
-                    continue;
+                const int64_t together = interleaved() ? a.filters : 1;
+                for (int64_t f = 0; f < a.filters; f += together) {
+                    run_filters(rows, weights + f * channels * a.taps(), cases, unit, f, together, begin, end);
+                    activate(
+                        a, {unit.n, 1, unit.group * a.filters + f, together, unit.row, unit.rows, begin, end - begin});
                 }
-                for (int64_t f = 0; f < a.filters; ++f)
-                    run_filters(rows, weights + f * channels * a.taps(), cases, unit, f, 1, begin, end);
             }
         }
         if (writing == Writing::streamed) streamed();
@@ -301,7 +301,7 @@ Status run_plane(const Call& call, void* workspace, Executor& executor) {
     for (int64_t i = 0; i < correlation_count(call.problem, call.pass); ++i) {
         const Correlation a = correlation_at(call.problem, call.pass, call.tensors, i);
         const PlaneForwardPlan plan = plane_forward_plan(a, plane_traits<S>());
-        executor.for_each(plan.tiles(), PlaneForward<T, S>{a, plan, writing_of(call.problem, call.pass), memory});
+        executor.for_each(plan.tiles(), PlaneForward<T, S>{a, plan, writing_of(call), memory});
     }
     return {};
 }

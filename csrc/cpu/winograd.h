@@ -3,6 +3,7 @@
 // winograd.inl; this is the geometry they share with the plan, the same for every instruction set.
 #pragma once
 
+#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 #include "layout/lowering.h"
 

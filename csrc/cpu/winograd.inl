@@ -105,6 +105,7 @@ struct WinogradKernels {
                         store_pixels(shape, at, block.columns, rows, columns, to, lanes, bias);
                     else
                         store_planes(shape, at, block.columns, rows, columns, to, lanes, bias, strip);
+                    activate(a, {n, 1, filter, lanes, ty * M, rows, block.column * M, columns});
                 }
         }
     }

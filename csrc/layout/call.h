@@ -23,6 +23,7 @@ inline Call without_data(const Call& call) {
     Call result = call;
     for (View* view : {&result.tensors.input, &result.tensors.weight, &result.tensors.output}) view->data = nullptr;
     result.tensors.bias = nullptr;
+    result.tensors.activation = Activation::none;
     return result;
 }
 

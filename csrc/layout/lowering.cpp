@@ -69,7 +69,7 @@ Correlation forward_correlation(const Problem& a, const Tensors& tensors) {
     result.x = forward_axis(a.q(), a.s, a.w, a.stride_w, a.dilation_w, a.pad_left, a.padding_mode);
     result.input = tensors.input, result.weight = tensors.weight, result.output = tensors.output;
     result.weight_group_stride = a.filters_per_group() * tensors.weight.stride[0];
-    result.bias = tensors.bias;
+    result.bias = tensors.bias, result.activation = tensors.activation;
     result.dtype = a.dtype;
     return result;
 }

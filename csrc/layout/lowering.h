@@ -28,6 +28,7 @@ struct Correlation {
     int64_t weight_group_stride = 0;
     View output;  // (n, filter, i, j)
     const void* bias = nullptr;
+    Activation activation = Activation::none;  // f(output) is what the tensor gets
     DType dtype = DType::f32;
 
     int64_t taps() const { return y.taps * x.taps; }

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/activation.h"
+
 namespace pyconv {
 
 struct View {
@@ -22,6 +24,7 @@ struct Tensors {
     View weight;                 // (k, c / groups, r, s); written by grad_weight
     View output;                 // (n, k, p, q); written by forward, the incoming gradient of the other two
     const void* bias = nullptr;  // k contiguous elements or none; forward only
+    Activation activation = Activation::none;  // of what is written; forward only
 };
 
 }  // namespace pyconv

@@ -10,7 +10,9 @@
 // are rounded once. Nothing here is shared with the other algorithms but the problem: an oracle must fail on its own.
 #include "reference/reference.h"
 
+#include <cmath>
 #include <limits>
+#include <type_traits>
 
 namespace pyconv {
 
@@ -31,6 +33,22 @@ using wide_t = typename Wide<T>::type;
 template <class T>
 wide_t<T> widen(T x) {
     return static_cast<wide_t<T>>(x);
+}
+
+// An activation acts on the output that would have been stored without it.
+template <class T>
+T activated(T y, Activation activation) {
+    if (activation == Activation::none) return y;
+    if constexpr (std::is_same_v<T, int64_t>) {
+        return y < 0 ? 0 : y;  // of integers there is relu only
+    } else {
+        const double x = static_cast<double>(y);
+        switch (activation) {
+            case Activation::silu: return static_cast<T>(x / (1 + std::exp(-x)));
+            case Activation::gelu: return static_cast<T>(x / 2 * std::erfc(-x / std::sqrt(2.0)));
+            default: return static_cast<T>(x < 0 ? 0.0 : x);
+        }
+    }
 }
 
 // The pixel that position x of a padded axis shows; -1 if it shows a zero.
@@ -73,7 +91,7 @@ void forward_plane(const Call& call, int64_t tile) {
                         sum += pixel_value<T>(in, n, first_channel + c, source_of(a, p, q, r, s)) *
                                widen(static_cast<const T*>(wt.data)[wt.offset(k, c, r, s)]);
                     }
-            static_cast<T*>(out.data)[out.offset(n, k, p, q)] = static_cast<T>(sum);
+            static_cast<T*>(out.data)[out.offset(n, k, p, q)] = activated(static_cast<T>(sum), call.tensors.activation);
         }
 }
 

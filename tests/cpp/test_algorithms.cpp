@@ -97,6 +97,7 @@ struct Test {
         if (!row.refusal(a.call()).empty()) return;
         a.fill(true, seed);
         check_exact(&a);
+        if (pass == Pass::forward && seed % 3 == 1) check_relu(&a);
         if (problem.dtype == DType::i64 || seed % 3) return;  // a third of the layouts, each problem another third
         a.fill(false, seed);
         check_threads(&a);
@@ -122,6 +123,19 @@ struct Test {
         CHECK(pass == Pass::forward || same_bits(a->output.read(), output), text(), ": operand changed");
         CHECK(pass == Pass::grad_weight || same_bits(a->weight.read(), weight), text(), ": operand changed");
         CHECK(pass == Pass::grad_input || same_bits(a->input.read(), input), text(), ": operand changed");
+    }
+
+    // Of the sums that are there.
+    void check_relu(Case* a) const {
+        std::vector<double> right = a->result().read();
+        for (double& y : right) y = y < 0 ? 0 : y;
+        a->result().fill({});
+        Call call = a->call();
+        call.tensors.activation = Activation::relu;
+        SerialExecutor executor;
+        CHECK(run_guarded(row, call, executor).ok(), text());
+        CHECK(a->result().read() == right, text(), ": relu, ", difference(a->result().read(), right));
+        CHECK(a->untouched(), text(), ": written outside the result");
     }
 
     void check_threads(Case* a) const {
