@@ -182,6 +182,13 @@ def padding_modes_layouts_and_types(mesh):
     for dtype in (torch.int64, torch.float32, torch.bfloat16, torch.complex64):
         a, b = x.to(dtype), w.to(dtype)
         same(pyconv.conv2d(placed(a, mesh, S(0)), placed(b, mesh, R)), pyconv.conv2d(a, b), S(0))
+    # Divided images have the bits of the whole.
+    x, w = torch.randn(3, 16, 9, 9), torch.randn(16, 16, 3, 3)
+    g = pyconv.conv2d(x, w)
+    dx, dw, dg = placed(x, mesh, S(0)), placed(w, mesh, R), placed(g, mesh, S(0))
+    same(pyconv.conv2d(dx, dw), g, S(0))
+    rest = ((1, 1), (0, 0, 0, 0), (1, 1), 1)
+    same(ops.conv2d_grad_input(dg, dw, x.shape, *rest), ops.conv2d_grad_input(g, w, x.shape, *rest), S(0))
 
 
 @check
@@ -198,6 +205,31 @@ def second_derivatives(mesh):
     for at in ((S(0), R, R), (S(1), S(0), S(0))):
         parts = [placed(t, mesh, p).requires_grad_() for t, p in zip((x, w, b), at, strict=True)]
         penalty(*parts).backward()
+        for part, expected in zip(parts, whole, strict=True):
+            same(part.grad, expected.grad)
+
+
+@check
+def compiled(mesh):
+    """The rules inside a graph, forward and backward."""
+    for problem, row in (("one group", "channels"), ("two groups", "groups")):
+        x, w, b, _ = tensors(problem)
+        groups = PROBLEMS[problem][2]
+        function = torch.compile(
+            lambda x, w, b, groups=groups: pyconv.conv2d(x, w, b, padding=1, groups=groups),
+            backend="aot_eager",
+            fullgraph=True,
+        )
+        whole = [t.clone().requires_grad_() for t in (x, w, b)]
+        output = pyconv.conv2d(*whole, padding=1, groups=groups)
+        output.sum().backward()
+        at = ROWS[row]
+        parts = [
+            placed(t, mesh, p).requires_grad_() for t, p in zip((x, w, b), (at[0], at[1], at[3]), strict=True)
+        ]
+        output_there = function(*parts)
+        same(output_there, output.detach(), result(row, at[2]))
+        output_there.sum().backward()
         for part, expected in zip(parts, whole, strict=True):
             same(part.grad, expected.grad)
 
