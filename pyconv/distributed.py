@@ -187,10 +187,12 @@ def _run(
     splits = _splits(operands, divisible)
 
     mesh = next(iter(operands.values())).device_mesh
-    local = {
-        name: tensor.redistribute(mesh, [split.operand(name) for split in splits]).to_local()
-        for name, tensor in operands.items()
-    }
+    local = {}
+    for name, tensor in operands.items():
+        needed = tuple(split.operand(name) for split in splits)
+        # What stays is not even asked to move, which takes longer than to compute a small layer.
+        there = tensor if tensor.placements == needed else tensor.redistribute(mesh, needed)
+        local[name] = there.to_local()
     local_groups = groups
     for dim, split in enumerate(splits):
         if split is _GROUPS:
