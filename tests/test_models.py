@@ -118,3 +118,13 @@ def test_compiled_without_a_graph_break(name, mode):
         return torch.compile(model, backend="aot_eager", fullgraph=True)
 
     assert_same_bits(step(model, images, call=compiled), step(model, images))
+
+
+@pytest.mark.parametrize("precision, factor", [("float64", 1 + 1e-7), ("float32", 1.001), ("bfloat16", 1.25)])
+def test_a_layer_that_is_wrong_is_outside_the_bound(precision, factor):
+    architecture = ARCHITECTURES["resnet50"]
+    model = architecture.build()
+    ours = converted(model)
+    with torch.no_grad():
+        ours.get_submodule("network.resnet.encoder.stages.2.layers.0.layer.1.convolution").weight *= factor
+    assert max(shares(model, ours, architecture.images(BATCH), precision).values()) > 1
