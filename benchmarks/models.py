@@ -32,10 +32,9 @@ from pyconv.bench.peak import load, machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from agreement import shares
+from agreement import LAYOUTS, refer
 from architectures import ARCHITECTURES, Architecture
 
-LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 WORK = ("training", "inference")
 
 
@@ -111,16 +110,18 @@ def measure(architecture: Architecture, options: argparse.Namespace) -> dict:
         "shares": {},
         "samples": {},
     }
+    for training in (True, False):
+        reference = refer(model.train(training), images, "float32")
+        for layout in options.layout:
+            found = reference.shares(report.model.train(training), LAYOUTS[layout])
+            worst = max(found, key=lambda name: found[name])
+            row["shares"][f"{layout} {'train' if training else 'eval'}"] = (found[worst], worst)
     pairs = {}
     for layout in options.layout:
         torchs = copy.deepcopy(model).to(memory_format=LAYOUTS[layout])
         ours = copy.deepcopy(report.model).to(memory_format=LAYOUTS[layout])
         laid = images.contiguous(memory_format=LAYOUTS[layout])
         pairs[layout] = {"torch": (torchs, laid), "pyconv": (ours, laid)}
-        for training in (True, False):
-            found = shares(torchs.train(training), ours.train(training), laid, "float32")
-            worst = max(found, key=lambda name: found[name])
-            row["shares"][f"{layout} {'train' if training else 'eval'}"] = (found[worst], worst)
     row["largest"] = max(share for share, _ in row["shares"].values())
     row["passed"] = all(share <= 1 for share, _ in row["shares"].values())
     if row["passed"]:

@@ -1,7 +1,7 @@
 """Whether a network computed by pyconv agrees with the same network by torch, and inside which bound.
 
-float64 is the test of meaning. Rounding errors are nothing there (1e-14 of a tensor's largest element in
-the networks of architectures.py), and whatever is computed at the wrong place is percents off. Every
+float64 is the test of meaning. Rounding errors are nothing there (under 1e-13 of a tensor's largest element
+in the networks of architectures.py), and whatever is computed at the wrong place is percents off. Every
 element has to agree within 1e-10 of its tensor's largest. Some gradients are zero and only rounding errors
 are left of them: of the keys' bias in attention, of what a batch norm in training takes away again. Their
 size is taken to be that of the network's largest gradient.
@@ -13,25 +13,28 @@ may be wrong by
 
 with c = 5e-6 in float32, what docs/architecture.md allows one convolution, and 2**-8 in bfloat16, half a
 unit in the last place, which storing takes. What a network makes of rounding errors (a batch norm in
-training amplifies them, a softmax forgets them) it makes of both alike, so torch's error measures it.
-Without a systematic error the two are draws from one distribution and differ by chance: little in a large
-tensor, and by 3 or 4 in one with a few channels, whose errors come from the same layers and do not average
-out. Winograd's errors are larger than a direct sum's by about as much. The second term is for tensors in
-which torch is nearly exact by luck.
+training amplifies them, a softmax forgets them) it makes of all convolutions alike, so torch's error measures
+it. It is the largest of four runs, in both layouts, with oneDNN and without: each sums in an order of its
+own. Without a systematic error ours is one more draw from the same distribution. That matters for tensors of
+one or two elements, such as the biases of a squeeze-and-excitation: the error of one run may be next to
+nothing there by luck. Winograd's errors are a few times those of a direct sum. The second term is for
+tensors in which torch is nearly exact.
 
 A gradient jumps where an element is at the kink of a ReLU or two in the window of a max pool are equal. To
 rounding errors that happens: in one pixel of some hundred thousand in float32, of some hundred in bfloat16,
 and one is enough to move the gradients of whole channels by more than any bound of use. Which side such an
-element falls on is no property of either library. So the kinks are decided once, in torch's run, and the
-other two runs follow it (`Decisions`). In float64 nothing is done about them.
+element falls on is no property of either library. So the kinks are decided once, in torch's first run, and
+the others follow it (`Decisions`). In float64 nothing is done about them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +43,7 @@ from torch.overrides import TorchFunctionMode
 
 PRECISIONS = ("float64", "float32", "bfloat16")
 AGAINST_TORCH = 4
+LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 OF_THE_SIZE = {"float32": 5e-6, "bfloat16": 2.0**-8}
 
 Results = dict[str, Tensor]
@@ -104,29 +108,65 @@ def step(
     return found | {name: buffer for name, buffer in model.named_buffers() if buffer.is_floating_point()}
 
 
-def shares(torchs: nn.Module, ours: nn.Module, images: Tensor, precision: str) -> dict[str, float]:
-    """How much of its bound each tensor of a step of `ours` is away from the one of `torchs`: fine up to 1.
+@dataclass(frozen=True)
+class Reference:
+    """A step in float64, and what the same step by another library may be wrong by."""
 
-    Both have the same float32 weights. `precision` "bfloat16" is autocast.
-    """
+    images: Tensor
+    precision: str
+    truth: Results
+    bounds: dict[str, float]
+    decisions: list[Tensor] | None
+
+    def shares(self, ours: nn.Module, memory_format: torch.memory_format) -> dict[str, float]:
+        """How much of its bound each tensor of a step of `ours` is wrong by: fine up to 1.
+
+        `ours` has float32 weights, and gets the images, in the memory format.
+        """
+        ours = copy.deepcopy(ours).to(memory_format=memory_format)
+        images = self.images.contiguous(memory_format=memory_format)
+        if self.precision == "float64":
+            found = step(ours.double(), images.double())
+        else:
+            autocast = self.precision == "bfloat16"
+            found = step(ours, images, Decisions(self.decisions), autocast=autocast)
+        assert found.keys() == self.truth.keys(), found.keys() ^ self.truth.keys()
+        size = SIZE[self.precision]
+        return {name: share(size(found[name] - self.truth[name]), self.bounds[name]) for name in self.truth}
+
+
+def refer(torchs: nn.Module, images: Tensor, precision: str) -> Reference:
+    """The bounds for a network of torch's layers in float32. `precision` "bfloat16" is autocast."""
     doubled, double_images = copy.deepcopy(torchs).double(), images.double()
     if precision == "float64":
-        measure = largest_element
         truth = step(doubled, double_images)
-        found = step(copy.deepcopy(ours).double(), double_images)
-        bounds = {name: 1e-10 * size for name, size in sizes(truth, measure).items()}
-    else:
-        measure = root_mean_square
-        autocast, recorder = precision == "bfloat16", Decisions()
-        theirs = step(torchs, images, recorder, autocast=autocast)
-        found = step(ours, images, Decisions(recorder.taken), autocast=autocast)
-        truth = step(doubled, double_images, Decisions(recorder.taken))
-        bounds = {
-            name: AGAINST_TORCH * measure(theirs[name] - truth[name]) + OF_THE_SIZE[precision] * size
-            for name, size in sizes(truth, measure).items()
-        }
-    assert found.keys() == truth.keys(), found.keys() ^ truth.keys()
-    return {name: share(measure(found[name] - truth[name]), bounds[name]) for name in truth}
+        bounds = {name: 1e-10 * size for name, size in sizes(truth, largest_element).items()}
+        return Reference(images, precision, truth, bounds, None)
+    recorder, runs = Decisions(), []
+    for onednn, memory_format in itertools.product((True, False), LAYOUTS.values()):
+        model = copy.deepcopy(torchs).to(memory_format=memory_format)
+        decisions = Decisions(recorder.taken) if runs else recorder
+        with with_onednn(onednn):
+            laid = images.contiguous(memory_format=memory_format)
+            runs.append(step(model, laid, decisions, autocast=precision == "bfloat16"))
+    truth = step(doubled, double_images, Decisions(recorder.taken))
+    bounds = {
+        name: AGAINST_TORCH * max(root_mean_square(theirs[name] - truth[name]) for theirs in runs)
+        + OF_THE_SIZE[precision] * size
+        for name, size in sizes(truth, root_mean_square).items()
+    }
+    return Reference(images, precision, truth, bounds, recorder.taken)
+
+
+@contextlib.contextmanager
+def with_onednn(enabled: bool) -> Iterator[None]:
+    # torch.backends.mkldnn.flags sets TF32 as well, and warns of it on the CPU.
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = enabled
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def sizes(truth: Results, measure: Callable[[Tensor], float]) -> dict[str, float]:
@@ -145,6 +185,9 @@ def largest_element(tensor: Tensor) -> float:
 
 def root_mean_square(tensor: Tensor) -> float:
     return tensor.square().mean().sqrt().item()
+
+
+SIZE = {"float64": largest_element, "float32": root_mean_square, "bfloat16": root_mean_square}
 
 
 def share(error: float, bound: float) -> float:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from agreement import PRECISIONS, shares, step
+from agreement import LAYOUTS, PRECISIONS, refer, step
 from architectures import ARCHITECTURES, Architecture
 from torch import nn
 
@@ -12,7 +12,6 @@ import pyconv
 
 pytest.importorskip("transformers")
 
-LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 BATCH = 4
 DEPTHWISE = "EfficientNetDepthwiseConv2d is a subclass of Conv2d and may compute something else"
 # name: (layers that are replaced, (name, reason) of the ones that are left)
@@ -66,16 +65,15 @@ def test_the_report_names_every_convolution(architecture):
     assert all(type(model.get_submodule(name)) is pyconv.Conv2D for name in plain)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_outputs_and_gradients_agree(architecture, mode, layout):
-    model = architecture.build().to(memory_format=LAYOUTS[layout]).train(mode == "train")
-    images = architecture.images(BATCH).contiguous(memory_format=LAYOUTS[layout])
-    ours = converted(model)
-    for precision in PRECISIONS:
-        found = shares(model, ours, images, precision)
+def test_outputs_and_gradients_agree(architecture, mode, precision):
+    model, images = architecture.build().train(mode == "train"), architecture.images(BATCH)
+    ours, reference = converted(model), refer(model, images, precision)
+    for layout, memory_format in LAYOUTS.items():
+        found = reference.shares(ours, memory_format)
         assert found.keys() >= {f"gradient of {name}" for name, _ in model.named_parameters()}
-        assert {name: share for name, share in found.items() if not share <= 1} == {}, precision
+        assert {name: share for name, share in found.items() if not share <= 1} == {}, layout
 
 
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
@@ -127,4 +125,5 @@ def test_a_layer_that_is_wrong_is_outside_the_bound(precision, factor):
     ours = converted(model)
     with torch.no_grad():
         ours.get_submodule("network.resnet.encoder.stages.2.layers.0.layer.1.convolution").weight *= factor
-    assert max(shares(model, ours, architecture.images(BATCH), precision).values()) > 1
+    reference = refer(model, architecture.images(BATCH), precision)
+    assert max(reference.shares(ours, torch.contiguous_format).values()) > 1
