@@ -100,13 +100,13 @@ def _reason_to_leave(module: nn.Module, source: type) -> str:
     plain = _plain_class(module)
     if isinstance(module, torch.jit.ScriptModule):
         return "compiled by TorchScript; convert before scripting"
-    if not isinstance(module, nn.Conv2d):
+    if not isinstance(module, source):
         name = (
             plain.__name__
             if plain.__module__.startswith("torch.nn.")
             else f"{plain.__module__}.{plain.__name__}"
         )
-        return f"{name} is not a torch.nn.Conv2d"
+        return f"{name} is not a {'torch.nn.Conv2d' if source is nn.Conv2d else 'pyconv.Conv2D'}"
     if nn.parameter.is_lazy(module.weight):
         return f"{plain.__name__} has no weight yet; convert after its first call"
     if plain is not source:

@@ -76,6 +76,10 @@ def test_there_and_back():
     assert repr(net) != text
     report = pyconv.convert(net, to="torch")
     assert report.replaced == ["0", "2.0"]
+    assert report.left == [
+        ("2.1", f"{__name__}.Shifted is not a pyconv.Conv2D"),
+        ("3", "ConvTranspose2d is not a pyconv.Conv2D"),
+    ]
     assert repr(net) == text and type(net[0]) is nn.Conv2d
     assert torch.equal(net(x), want)
     assert pyconv.convert(net, to="torch").replaced == []
