@@ -1,8 +1,8 @@
 """The operators in terms of torch's own, for what has torch's operators and not pyconv's: ONNX above all.
 
-`conv2d` and `conv_transpose2d` call these functions while torch.onnx.export traces them, so that a model
-becomes ONNX's Conv and ConvTranspose without anything to set. A program that torch.export has made before has
-pyconv's operators in it; `decompositions()` is what replaces them there.
+While torch.onnx.export traces them, `pyconv.conv2d` and `pyconv.conv_transpose2d` are torch's functions, so
+that a model becomes ONNX's Conv and ConvTranspose without anything to set. A program that torch.export has
+made before has pyconv's operators in it; `decompositions()` is what replaces them there.
 """
 
 from __future__ import annotations
@@ -82,6 +82,20 @@ def conv2d_grad_input(
         if before != after:
             output = output.narrow(2 + axis, skipped, input_size[2 + axis])
     return output
+
+
+def traced_conv2d(*arguments) -> Tensor:
+    """The operator as a tracer is to see it."""
+    if torch.onnx.is_in_onnx_export():
+        return conv2d(*arguments)
+    return torch.ops.pyconv.conv2d.default(*arguments)
+
+
+def traced_conv2d_grad_input(*arguments) -> Tensor:
+    """The operator as a tracer is to see it."""
+    if torch.onnx.is_in_onnx_export():
+        return conv2d_grad_input(*arguments)
+    return torch.ops.pyconv.conv2d_grad_input.default(*arguments)
 
 
 def _pad(input: Tensor, padding, padding_mode: str) -> Tensor:

@@ -22,10 +22,9 @@ from ._arguments import (
     pair,
 )
 from ._load import _C
-from .decompositions import conv2d as _decomposed_conv2d
+from .decompositions import traced_conv2d as _traceable_conv2d
 
 # Two doors to one operator: torch.compile can only trace the first, the second costs a third as much.
-_traceable_conv2d = torch.ops.pyconv.conv2d.default
 _direct_conv2d = _C.conv2d
 
 
@@ -129,9 +128,7 @@ def conv2d(
     if padding_mode not in PADDING_MODES:
         check_padding_mode(padding_mode)
 
-    call = _direct_conv2d
-    if torch.compiler.is_compiling():
-        call = _decomposed_conv2d if torch.onnx.is_in_onnx_export() else _traceable_conv2d
+    call = _traceable_conv2d if torch.compiler.is_compiling() else _direct_conv2d
     dimensions = input.dim()
     if dimensions == 4:
         return call(input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)

@@ -87,20 +87,14 @@ def counts(program: torch.onnx.ONNXProgram) -> dict[str, int]:
 
 
 DYNAMIC = {0: "batch", 2: "height", 3: "width"}
+SIZES = [(2, 4, 8, 9), (1, 4, 6, 7), (3, 4, 11, 5)]
 
 
-@pytest.fixture(scope="module", params=["module", "program"])
-def exported(request) -> tuple[nn.Module, torch.onnx.ONNXProgram]:
-    """From a module there is nothing to do; a program exported before has pyconv's operators taken apart."""
-    model, x = Everything().eval(), image(2, 4, 8, 9)
-    if request.param == "module":
-        return model, torch.onnx.export(model, (x,), dynamo=True, dynamic_shapes=(DYNAMIC,), verbose=False)
-    auto = {dim: torch.export.Dim.AUTO for dim in DYNAMIC}
-    program = torch.export.export(model, (x,), dynamic_shapes=(auto,))
-    assert "pyconv" in str(program.graph)
-    program = program.run_decompositions(pyconv.decompositions())
-    assert "pyconv" not in str(program.graph)
-    return model, torch.onnx.export(program, dynamo=True, verbose=False)
+@pytest.fixture(scope="module")
+def exported() -> tuple[nn.Module, torch.onnx.ONNXProgram]:
+    model = Everything().eval()
+    arguments = (image(*SIZES[0]),)
+    return model, torch.onnx.export(model, arguments, dynamo=True, dynamic_shapes=(DYNAMIC,), verbose=False)
 
 
 def test_nodes_are_convolutions(exported) -> None:
@@ -109,16 +103,30 @@ def test_nodes_are_convolutions(exported) -> None:
     assert not any("Scatter" in name or "Loop" in name for name in made), made
 
 
-@pytest.mark.parametrize("size", [(2, 4, 8, 9), (1, 4, 6, 7), (3, 4, 11, 5)], ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
 def test_runtime_gives_the_same_integers(exported, size: tuple[int, ...]) -> None:
     model, program = exported
-    x = image(*size)
     with torch.no_grad():
-        want = model(x)
-    got = run(program, x)
+        want = model(image(*size))
+    got = run(program, image(*size))
     assert len(got) == len(want)
     for mine, yours in zip(got, want, strict=True):
         assert torch.equal(mine, yours)
+
+
+def test_program_exported_before() -> None:
+    """It has pyconv's operators in it, which pyconv.decompositions() replaces by torch's."""
+    model = nn.Sequential(layer(padding="same", padding_mode="circular"), layer(6, 2, stride=2)).eval()
+    auto = {dim: torch.export.Dim.AUTO for dim in DYNAMIC}
+    program = torch.export.export(model, (image(*SIZES[0]),), dynamic_shapes=(auto,))
+    assert "pyconv" in str(program.graph)
+    program = program.run_decompositions(pyconv.decompositions())
+    assert "pyconv" not in str(program.graph)
+    program = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert counts(program)["Conv"] == 2
+    for size in SIZES:
+        with torch.no_grad():
+            assert torch.equal(run(program, image(*size))[0], model(image(*size)))
 
 
 def test_floats_are_within_the_bound_of_their_sums() -> None:
