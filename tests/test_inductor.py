@@ -60,7 +60,7 @@ def test_training_of_a_residual_network() -> None:
 
     Rounding enters the results linearly, and float64 rounds 2^29 times finer than float32. So what float32
     differs by, in eager, shows what to allow the compiled float64 model: 2^-29 of it, times 2^9 for sums that
-    the compiler orders otherwise.
+    the compiler orders otherwise. Where float32 happens to be exact, one rounding of the result stands in.
     """
     layout = "nhwc"
     torch.manual_seed(0)
@@ -81,7 +81,8 @@ def test_training_of_a_residual_network() -> None:
         if not exact.is_floating_point():
             assert torch.equal(results["compiled"][name], exact)
             continue
-        allowed = 2.0**-20 * (results["single"][name].double() - exact).abs().max()
+        rounding = 2.0**-24 * exact.abs().max()
+        allowed = 2.0**-20 * torch.maximum((results["single"][name] - exact).abs().max(), rounding)
         error = (results["compiled"][name] - exact).abs().max()
         assert error <= allowed, f"{name}: {error / allowed:.3g} times what is allowed"
 
@@ -107,23 +108,25 @@ class Mixed(nn.Module):
         return pyconv.conv_transpose2d(F.pad(y, (0, 0, 0, 0, 0, 2)), self.up, stride=2).square()
 
 
-@pytest.mark.parametrize("layout", problems.LAYOUTS)
-def test_integers_are_eagers(layout: str) -> None:
-    """Training and inference, converted model, use() inside of the compiled code, sizes that change."""
-    model = Mixed().to(memory_format=compiled_step.MEMORY_FORMATS[layout])
+@pytest.mark.parametrize(("layout", "training"), [("nchw", True), ("nhwc", False)])
+def test_integers_are_eagers(layout: str, training: bool) -> None:
+    """A converted model with use() inside of the compiled code, compiled once for sizes that change.
+
+    The other two of layout and training are the residual network above and the package of test_export.py.
+    """
+    model = Mixed().to(memory_format=compiled_step.MEMORY_FORMATS[layout]).requires_grad_(training)
     pyconv.convert(model)
     fast = torch.compile(model, fullgraph=True, dynamic=True)
     images = [problems.in_layout(integers(*size), layout) for size in ((2, 3, 7, 8), (3, 3, 9, 6))]
     found: list[list[Tensor]] = [[], []]
-    with torch._dynamo.config.patch(error_on_recompile=True):
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.set_grad_enabled(training):
         for results, call in zip(found, (model, fast), strict=True):
             for x in images:
-                model.zero_grad()
                 y = call(x)
-                y.sum().backward()
-                results += [y.detach(), *(parameter.grad for parameter in model.parameters())]
-    with torch.no_grad():
-        for results, call in zip(found, (model, fast), strict=True):
-            results += [call(x) for x in images]
+                results.append(y.detach())
+                if training:
+                    model.zero_grad()
+                    y.sum().backward()
+                    results += [parameter.grad for parameter in model.parameters()]
     for mine, yours in zip(*found, strict=True):
         assert torch.equal(mine, yours) and mine.stride() == yours.stride()
