@@ -11,6 +11,7 @@
 
 from . import d2l, filters, reference, transforms
 from .convert import convert, use
+from .decompositions import decompositions
 from .functional import conv2d, convolve2d, corr2d
 from .fusion import fuse
 from .module import Conv2D
@@ -28,6 +29,7 @@ __all__ = [
     "convolve2d",
     "corr2d",
     "d2l",
+    "decompositions",
     "filters",
     "fuse",
     "plan",

@@ -10,6 +10,7 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from . import _load as _load  # registers the operator that is bound below
 from ._arguments import as_int, check_tensors, four, pair
+from .decompositions import traced_conv2d_grad_input as _traceable_grad_input
 
 _conv2d_grad_input = torch.ops.pyconv.conv2d_grad_input.default
 
@@ -108,7 +109,8 @@ def conv_transpose2d(
     # then. A forced algorithm is one of the given dtype's, and rounds twice.
     if bias is not None and dtype in (torch.bfloat16, torch.float16) and not algorithm:
         input, weight, bias = input.float(), weight.float(), bias.float()
-    output = _conv2d_grad_input(input, weight, size, stride, padding, dilation, groups, "zeros", algorithm)
+    call = _traceable_grad_input if torch.compiler.is_compiling() else _conv2d_grad_input
+    output = call(input, weight, size, stride, padding, dilation, groups, "zeros", algorithm)
     return output if bias is None else (output + bias.reshape(-1, 1, 1)).to(dtype)
 
 
