@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 from . import _load as _load  # registers the operators
 
+# What an activation's name stands for.
+TORCHS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
+
 
 def decompositions() -> dict[Callable[..., Tensor], Callable[..., Tensor]]:
     """pyconv's operators -> functions that compute them by torch's convolutions, of a model's forward pass.
@@ -26,11 +29,12 @@ def decompositions() -> dict[Callable[..., Tensor], Callable[..., Tensor]]:
     pyconv is not installed.
 
     Returns:
-        A new dict, with `conv2d` and `conv2d_grad_input` (what `conv_transpose2d` calls) in it; a table for
-        ExportedProgram.run_decompositions or torch.fx.experimental.proxy_tensor.make_fx.
+        A new dict, with `conv2d`, `conv2d_activated` and `conv2d_grad_input` (what `conv_transpose2d` calls)
+        in it; a table for ExportedProgram.run_decompositions or torch.fx.experimental.proxy_tensor.make_fx.
     """
     return {
         torch.ops.pyconv.conv2d.default: conv2d,
+        torch.ops.pyconv.conv2d_activated.default: conv2d_activated,
         torch.ops.pyconv.conv2d_grad_input.default: conv2d_grad_input,
     }
 
@@ -44,6 +48,14 @@ def conv2d(
         return F.conv2d(input, weight, bias, stride, (top, left), dilation, groups)
     padded = _pad(input, padding, padding_mode)
     return F.conv2d(padded, weight, bias, stride, 0, dilation, groups)
+
+
+def conv2d_activated(
+    input, weight, bias, stride, padding, dilation, groups, activation, padding_mode="zeros", algorithm=""
+) -> Tensor:
+    """torch.ops.pyconv.conv2d_activated: the convolution, then torch's function of that name."""
+    output = conv2d(input, weight, bias, stride, padding, dilation, groups, padding_mode)
+    return TORCHS[activation](output)
 
 
 def conv2d_grad_input(
@@ -89,6 +101,13 @@ def traced_conv2d(*arguments) -> Tensor:
     if torch.onnx.is_in_onnx_export():
         return conv2d(*arguments)
     return torch.ops.pyconv.conv2d.default(*arguments)
+
+
+def traced_conv2d_activated(*arguments) -> Tensor:
+    """The operator as a tracer is to see it."""
+    if torch.onnx.is_in_onnx_export():
+        return conv2d_activated(*arguments)
+    return torch.ops.pyconv.conv2d_activated.default(*arguments)
 
 
 def traced_conv2d_grad_input(*arguments) -> Tensor:

@@ -24,10 +24,10 @@ from ._arguments import (
 )
 from ._load import _C
 from .decompositions import traced_conv2d as _traceable_conv2d
+from .decompositions import traced_conv2d_activated as _traceable_activated
 
 # Two doors to one operator: torch.compile can only trace the first, the second costs a third as much.
 _direct_conv2d = _C.conv2d
-_traceable_activated = torch.ops.pyconv.conv2d_activated.default
 _direct_activated = _C.conv2d_activated
 
 

@@ -11,14 +11,13 @@ groups.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from . import _load as _load  # registers the operators
+from .decompositions import TORCHS
 
 _ops = torch.ops.pyconv
-_ACTIVATIONS = {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}
 
 
 def _front(tensor: Tensor, dim: int | None) -> Tensor:
@@ -71,38 +70,15 @@ torch.library.register_vmap("pyconv::conv2d", _vmap_conv2d)
 
 
 @torch.library.register_vmap("pyconv::conv2d_activated")
-def _vmap_activated(
-    info,
-    dims,
-    input,
-    weight,
-    bias,
-    stride,
-    padding,
-    dilation,
-    groups,
-    activation,
-    padding_mode="zeros",
-    algorithm="",
-):
+def _vmap_activated(info, dims, input, weight, bias, stride, padding, dilation, groups, activation, *options):
     if dims[1] is None and dims[2] is None:  # more images of the same layer
+        images = _front(input, dims[0]).flatten(0, 1)
         output = _ops.conv2d_activated(
-            _front(input, dims[0]).flatten(0, 1),
-            weight,
-            bias,
-            stride,
-            padding,
-            dilation,
-            groups,
-            activation,
-            padding_mode,
-            algorithm,
+            images, weight, bias, stride, padding, dilation, groups, activation, *options
         )
         return output.unflatten(0, (info.batch_size, -1)), 0
-    output, dim = _vmap_conv2d(
-        info, dims, input, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm
-    )
-    return _ACTIVATIONS[activation](output), dim
+    output, dim = _vmap_conv2d(info, dims, input, weight, bias, stride, padding, dilation, groups, *options)
+    return TORCHS[activation](output), dim
 
 
 @torch.library.register_vmap("pyconv::conv2d_grad_input")

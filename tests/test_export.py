@@ -19,6 +19,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = pyconv.Conv2D(3, 4, 3, padding=(0, 1, 2, 1), stride=(2, 1))
+        self.middle = pyconv.Conv2D(4, 4, 1, activation="relu")
         self.last = pyconv.Conv2D(4, 4, 3, padding="same", padding_mode="reflect", groups=2, bias=False)
         self.up = nn.Parameter(torch.empty(4, 2, 3, 3))
         for name, parameter in self.named_parameters():
@@ -26,7 +27,7 @@ class Net(nn.Module):
             parameter.data = torch.randint(-3, 4, parameter.shape, generator=generator).float()
 
     def forward(self, x: Tensor) -> Tensor:
-        return pyconv.conv_transpose2d(self.last(self.first(x).relu()), self.up, stride=2)
+        return pyconv.conv_transpose2d(self.last(self.middle(self.first(x).relu())), self.up, stride=2)
 
 
 def image(*size: int) -> Tensor:

@@ -24,6 +24,7 @@ LAYERS = {
     "reflect": {"padding": (1, 2), "padding_mode": "reflect"},
     "replicate": {"padding": (1, 0, 2, 1), "padding_mode": "replicate", "stride": 2},
     "circular": {"padding": (2, 1, 0, 3), "padding_mode": "circular"},
+    "relu": {"padding": 1, "activation": "relu"},
 }
 TRANSPOSED = {
     "plain": {},

@@ -141,12 +141,16 @@ struct Direct {
                 multiply_bundle(operands(group, first), groups);
                 finish(source, n, group, groups, first, last);
             } else {
-                for (int64_t g = group; g < group + groups; ++g, band += a.channels)
+                // Of pixels that hold many filters, a panel's are few lines far apart, which a cache has few places for.
+                const bool side_by_side = a.output.stride[1] == 1;
+                for (int64_t g = group; g < group + groups; ++g, band += a.channels) {
                     for (int64_t panel = first; panel < last; ++panel) {
                         for (int64_t channel = 0; channel == 0 || channel < a.channels; channel += shape.channel_block)
                             multiply_block(operands(g, panel), channel);
-                        finish(source, n, g, 1, panel, panel + 1);
+                        if (!side_by_side) finish(source, n, g, 1, panel, panel + 1);
                     }
+                    if (side_by_side) finish(source, n, g, 1, first, last);
+                }
             }
             if (shape.writing == Writing::streamed) streamed();
         }
