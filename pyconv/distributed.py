@@ -7,7 +7,7 @@
 `import pyconv` does not do it, because torch.distributed.tensor takes long to import and most programs never
 need it. DistributedDataParallel and fully_shard need no rules: what a layer computes with there is whole.
 
-The three operators are one sum over images, filters and channels, or groups of both. A mesh dimension divides
+The operators are one sum over images, filters and channels, or groups of both. A mesh dimension divides
 one of them between its ranks. What that asks of each tensor is a row of a table, whichever is the result:
 
     divided   input      weight     output     bias
@@ -260,5 +260,4 @@ _RULES = {
     "conv2d_grad_weight": _conv2d_grad_weight,
 }
 for _name, _rule in _RULES.items():
-    if hasattr(torch.ops.pyconv, _name):
-        torch.library.register_torch_dispatch(getattr(torch.ops.pyconv, _name).default, DTensor)(_rule)
+    torch.library.register_torch_dispatch(getattr(torch.ops.pyconv, _name).default, DTensor)(_rule)

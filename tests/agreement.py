@@ -33,7 +33,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -146,7 +146,8 @@ def refer(torchs: nn.Module, images: Tensor, precision: str) -> Reference:
     for onednn, memory_format in itertools.product((True, False), LAYOUTS.values()):
         model = copy.deepcopy(torchs).to(memory_format=memory_format)
         decisions = Decisions(recorder.taken) if runs else recorder
-        with with_onednn(onednn):
+        # By the context manager: plain assignments are refused once torch's test utilities are imported.
+        with torch.backends.mkldnn.flags(enabled=onednn, deterministic=None, allow_tf32=None):
             laid = images.contiguous(memory_format=memory_format)
             runs.append(step(model, laid, decisions, autocast=precision == "bfloat16"))
     truth = step(doubled, double_images, Decisions(recorder.taken))
@@ -156,17 +157,6 @@ def refer(torchs: nn.Module, images: Tensor, precision: str) -> Reference:
         for name, size in sizes(truth, root_mean_square).items()
     }
     return Reference(images, precision, truth, bounds, recorder.taken)
-
-
-@contextlib.contextmanager
-def with_onednn(enabled: bool) -> Iterator[None]:
-    # torch.backends.mkldnn.flags sets TF32 as well, and warns of it on the CPU.
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = enabled
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.enabled = before
 
 
 def sizes(truth: Results, measure: Callable[[Tensor], float]) -> dict[str, float]:

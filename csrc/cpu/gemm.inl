@@ -187,11 +187,11 @@ struct Gemm {
         S* out = static_cast<S*>(a.output.data) + channel * a.output.stride[1];
         const S* bias = a.bias ? static_cast<const S*>(a.bias) + channel : nullptr;
         (shape.pixels_are_columns ? store_columns : store_rows)(a, out, bias, filter_count, scratch);
-        for (int64_t at = first_pixel, end = first_pixel + scratch.pixels.count;
-             at < end;) {  // an image row after another
-            const int64_t row = at / a.x.out, column = at % a.x.out, columns = smaller(a.x.out - column, end - at);
+        const int64_t last_pixel = first_pixel + scratch.pixels.count;
+        for (int64_t at = first_pixel, columns; at < last_pixel; at += columns) {  // an image row after another
+            const int64_t row = at / a.x.out, column = at % a.x.out;
+            columns = smaller(a.x.out - column, last_pixel - at);
             activate(a, {row / a.y.out, 1, channel, filter_count, row % a.y.out, 1, column, columns});
-            at += columns;
         }
     }
 
