@@ -170,10 +170,11 @@ def upernet_convnext(full: bool) -> nn.Module:
     from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
 
     small = {"hidden_sizes": [16, 32, 32, 64], "depths": [1, 1, 1, 1]}
+    published = {"hidden_sizes": [96, 192, 384, 768]}  # the default, as the list that a backbone needs
     backbone = ConvNextConfig(
         out_features=["stage1", "stage2", "stage3", "stage4"],
         layer_scale_init_value=1.0,
-        **({} if full else small),
+        **(published if full else small),
     )
     return UperNetForSemanticSegmentation(
         UperNetConfig(
