@@ -26,6 +26,10 @@ FILES = {
 }
 
 
+# Rows of pixels that end with the allocation and in the middle of a vector, whole vectors from channel to channel.
+ROWS = ("n2_c5_k7_i9_f1", "n2_c5_k2_i17x9_f1", "c30_k8_i25x9_f1")
+
+
 class Fenced:
     """A copy of a tensor between two unreadable pages, touching one of them."""
 
@@ -70,6 +74,21 @@ def main(mode: str, side: str = "") -> None:
         for name in problems.supported(text, dtype, pass_, layout):
             print(p, pass_, layout, name, flush=True)
             problems.run(pass_, a, b, p, name)
+    if mode == "pages":
+        last_rows(side)
+
+
+def last_rows(side: str) -> None:
+    for text in ROWS:
+        for pass_ in ("forward", "grad_input"):
+            p, made = problems.parse(text, torch.float32), problems.operands(text, torch.float32)
+            a, b = problems.pick(pass_, made)
+            fence = Fenced(torch.zeros(*a.shape[:2], 32, a.shape[3]), side)
+            a = fence.tensor[:, :, -a.shape[2] :].copy_(a)
+            for name in problems.supported(text, torch.float32, pass_):
+                print(p, pass_, "last rows", name, flush=True)
+                got = problems.run(pass_, a, b, p, name)
+                assert not problems.difference(got, problems.oracle(pass_, a, b, p).to(a.dtype))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,24 @@ def test_any_strides(pass_: str, first: str, second: str) -> None:
     problems.report(results)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_rows_of_a_plane(pass_: str, dtype: torch.dtype) -> None:
+    """Pixels of a 1x1 layer that follow each other, but are no whole planes and end in the middle of a vector."""
+    results = []
+    for text in ("n2_c5_k7_i9_f1", "n2_c5_k2_i17x9_f1", "n2_c300_k8_i25x9_f1"):
+        p, made = problems.parse(text, dtype), problems.operands(text, dtype)
+        a, b = problems.pick(pass_, made)
+        for first in (0, 3):
+            planes = torch.full((*a.shape[:2], 32, a.shape[3]), torch.nan, dtype=dtype)
+            rows = planes[:, :, first : first + a.shape[2]].copy_(a)
+            want = problems.oracle(pass_, rows, b, p).to(dtype)
+            for name in ("", *problems.supported(text, dtype, pass_)):
+                got = problems.run(pass_, rows, b, p, name)
+                results.append((f"{p} {name} from row {first}", problems.difference(got, want)))
+    problems.report(results)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.complex64], ids=str)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("pass_", problems.PASSES)

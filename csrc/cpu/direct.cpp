@@ -22,6 +22,11 @@ constexpr int64_t kTilesAWorker = 3, kTilesHardlyUneven = 8;
 constexpr int64_t kDeepBlock = 144, kDeepBandBytes = 160 << 10, kDeepSumsBytes = 256 << 10;
 constexpr double kDeepFavour = 1.03;  // their shorter blocks are also kinder to the first level cache
 constexpr int64_t kBandsPackingTheirOwn = 2;
+// Of pieces: what they take of the first level cache, and a tile's filters at most of the second: as columns, which read less
+// of those for each multiply-add, and as rows. A tile has so many panels of filters at least.
+constexpr int64_t kPieceBytes = 16 << 10, kColumnsFilterBytes = 256 << 10, kRowsFilterBytes = 128 << 10;
+constexpr int64_t kPiecePanels = 4;
+constexpr int64_t kLongPixel = 1 << 10;  // shorter ones the hardware follows by itself
 
 // An axis that only reads position i for output i can be joined with another: rows that follow each other in memory.
 bool reads_itself(const Axis& axis) {
@@ -53,22 +58,33 @@ BandAxis band_axis(const Axis& axis, bool as_it_is) {
     return result;
 }
 
-// Whether the source can do for a band: its channels lie side by side, no tap reads padding, and the pixels of a panel do
-// not want more lines of a set of the first level cache than it has, with some for the filters.
-bool reads_in_place(const Correlation& a, const DirectTraits& traits) {
-    constexpr int64_t kSameSet = 4 << 10, kLinesOfASet = 6;  // 32 KiB in eight ways, 48 in twelve
+// Whether a line of `step` bytes to the next can be read again and again, `lines` of them: a cache of so many bytes a way has
+// places for them, with some for others.
+bool stays(int64_t lines, int64_t step, int64_t way, int64_t ways) {
+    return step > 0 && ceil_div(lines * std::gcd(step, way), way) <= ways;
+}
+
+// Whether the source can do for a band: no tap reads padding, and either channels lie side by side, and the pixels of a
+// panel do not want more lines of a set of the first level cache than it has, or, as columns, the pixels of whole images
+// do, and the channels do not want more of the second's.
+bool reads_in_place(const Correlation& a, BandOrder order, const DirectTraits& traits) {
+    constexpr int64_t kFirstWay = 4 << 10, kFirstWays = 6;     // 32 KiB in eight ways, 48 in twelve
+    constexpr int64_t kSecondWay = 64 << 10, kSecondWays = 4;  // 512 KiB in eight ways, and more
     const auto inside = [](const Axis& axis) {
         const int64_t last = (axis.out - 1) * axis.stride + (axis.taps - 1) * axis.dilation + axis.offset;
         return !axis.fold && axis.taps > 0 && axis.offset >= 0 && last < axis.size;
     };
-    if (a.input.stride[1] != 1 || a.channels < 2 || traits.pair > 1 || size_of(a.dtype) != traits.compute_bytes)
-        return false;
-    if (!inside(a.y) || !inside(a.x)) return false;
-    const int64_t span = (a.y.taps - 1) * a.y.dilation * std::abs(a.input.stride[2]) +
-                         (a.x.taps - 1) * a.x.dilation * std::abs(a.input.stride[3]) + a.channels;
+    if (traits.pair > 1 || size_of(a.dtype) != traits.compute_bytes || !inside(a.y) || !inside(a.x)) return false;
+    const View& in = a.input;
+    const int64_t span = (a.y.taps - 1) * a.y.dilation * std::abs(in.stride[2]) +
+                         (a.x.taps - 1) * a.x.dilation * std::abs(in.stride[3]) + a.channels * std::abs(in.stride[1]);
     if (span > std::numeric_limits<int32_t>::max()) return false;  // of a table of offsets
-    const int64_t pixel = std::abs(a.x.stride * a.input.stride[3]) * traits.compute_bytes;
-    return pixel > 0 && ceil_div(traits.rows * std::gcd(pixel, kSameSet), kSameSet) <= kLinesOfASet;
+    if (order == BandOrder::pixels_as_columns)
+        return in.stride[3] == 1 && a.y.out == 1 && a.taps() == 1 && a.x.stride == 1 && a.x.out >= 8 * traits.width &&
+               in.stride[1] % traits.width == 0 &&  // else every second vector of a channel would lie in two lines
+               stays(a.channels, in.stride[1] * traits.compute_bytes, kSecondWay, kSecondWays);
+    const int64_t pixel = std::abs(a.x.stride * in.stride[3]) * traits.compute_bytes;
+    return in.stride[1] == 1 && a.channels > 1 && stays(traits.rows, pixel, kFirstWay, kFirstWays);
 }
 
 // The call as parts that share a band.
@@ -144,11 +160,21 @@ void cut_image(DirectShape* shape, int64_t band_bytes, int64_t pixel_bytes, int6
     shape->y = best_y, shape->x = best_x;
 }
 
+void cut_filters(DirectShape* shape, int64_t blocks) {
+    shape->panels_per_block = ceil_div(shape->filter_panels, blocks);
+    shape->filter_blocks = ceil_div(shape->filter_panels, shape->panels_per_block);
+}
+
 // Enough tiles for the workers: fewer filters a tile first, which packs bands again, then fewer rows, which packs their
 // halo again.
-void share_out(DirectShape* shape, int64_t panel, int workers) {
+void share_out(DirectShape* shape, int64_t panel, const DirectTraits& traits, int workers) {
     const Correlation& a = shape->a;
-    shape->panels_per_block = shape->filter_panels, shape->filter_blocks = 1;
+    cut_filters(shape, 1);
+    // What is in place can be read by several blocks of filters.
+    if (shape->in_place && shape->order == BandOrder::pixels_as_columns) {
+        const int64_t panels = kColumnsFilterBytes / (shape->filter_panel * shape->depth * traits.compute_bytes);
+        if (panels >= kPiecePanels) cut_filters(shape, ceil_div(shape->filter_panels, panels));
+    }
     const int64_t wanted = workers > 1 ? kTilesAWorker * workers : 1;
     while (shape->tiles() < wanted) {
         if (shape->y.block * shape->x.block > 4 * panel && shape->y.block > 1) {
@@ -157,8 +183,7 @@ void share_out(DirectShape* shape, int64_t panel, int workers) {
             shape->images = ceil_div(shape->images, 2);
             shape->image_blocks = ceil_div(a.n, shape->images);
         } else if (shape->panels_per_block > 1) {
-            shape->panels_per_block = ceil_div(shape->panels_per_block, 2);
-            shape->filter_blocks = ceil_div(shape->filter_panels, shape->panels_per_block);
+            cut_filters(shape, ceil_div(shape->filter_panels, ceil_div(shape->panels_per_block, 2)));
         } else if (shape->y.block > 1) {
             set_block(&shape->y, a.y, ceil_div(shape->y.block, 2));
         } else if (shape->x.block > panel) {
@@ -187,27 +212,43 @@ void share_out(DirectShape* shape, int64_t panel, int workers) {
 void share_out_deep(DirectShape* shape, const DirectTraits& traits, int workers) {
     const int64_t pixels = shape->images * shape->y.block * shape->x.block * shape->parts;
     const int64_t panel_bytes = pixels * shape->filter_panel * traits.compute_bytes;
-    const auto cut = [&](int64_t blocks) {
-        shape->panels_per_block = ceil_div(shape->filter_panels, blocks);
-        shape->filter_blocks = ceil_div(shape->filter_panels, shape->panels_per_block);
-    };
-    cut(std::min(shape->filter_panels, ceil_div(shape->filter_panels * panel_bytes, kDeepSumsBytes)));
+    cut_filters(shape, std::min(shape->filter_panels, ceil_div(shape->filter_panels * panel_bytes, kDeepSumsBytes)));
     for (int64_t blocks = shape->filter_blocks; shape->tiles() < workers && blocks < shape->filter_panels;)
-        cut(++blocks);
+        cut_filters(shape, ++blocks);
     const auto uneven = [&] { return shape->tiles() % workers != 0 && shape->tiles() < kTilesHardlyUneven * workers; };
     const int64_t before = shape->filter_blocks, most = std::min(shape->filter_panels, before + workers - 1);
-    for (int64_t blocks = before + 1; blocks <= most && uneven(); ++blocks) cut(blocks);
-    if (uneven()) cut(before);
+    for (int64_t blocks = before + 1; blocks <= most && uneven(); ++blocks) cut_filters(shape, blocks);
+    if (uneven()) cut_filters(shape, before);
+}
+
+// A last panel that holds less than its vectors reads some pixels of the panel before again rather than what follows the
+// source. So a block has more than a panel, or whole vectors.
+void lengthen_last(DirectShape* shape, int64_t panel, const DirectTraits& traits) {
+    const int64_t widest = traits.width * tile_vectors(traits.rows, shape->filter_panel);
+    const auto last = [shape] { return shape->a.x.out - (shape->x.blocks - 1) * shape->x.block; };
+    for (int64_t block = shape->x.block; last() <= widest && last() % traits.width != 0 && shape->x.blocks > 1;)
+        set_block(&shape->x, shape->a.x, block += panel, panel);
+}
+
+int64_t panels_of_a_piece(const DirectShape& shape, const DirectTraits& traits) {
+    if (!shape.in_place || shape.parts > 1 || shape.bundle > 1 || shape.filters_in_tile) return 0;
+    const bool columns = shape.order == BandOrder::pixels_as_columns;
+    if (shape.filter_bytes(traits.compute_bytes) > (columns ? kColumnsFilterBytes : kRowsFilterBytes)) return 0;
+    const int64_t channels = std::min(shape.channel_block, shape.a.channels);
+    const int64_t panel_bytes = shape.pixel_panel(traits) * channels * shape.a.y.taps * traits.compute_bytes;
+    return std::max<int64_t>(1, kPieceBytes / panel_bytes);
 }
 
 int64_t channels_of_a_block(const DirectShape& shape, const DirectTraits& traits) {
     // The parts' blocks are as deep as a single one's would be, on the average of four.
     const int64_t depth = (shape.deep ? kDeepBlock : kDepthBlock) * std::min<int64_t>(shape.parts, 4);
     int64_t block = std::max<int64_t>(1, depth / std::max<int64_t>(1, shape.taps));
-    if (!shape.deep) return block;
-    if (shape.order == BandOrder::channels_as_rows) block = std::max(block, spread_channels(traits.compute_bytes));
+    const int64_t side = spread_channels(traits.compute_bytes);
+    const bool spreads = shape.order == BandOrder::channels_as_rows;
+    if (!shape.deep) return spreads && block > side ? block / side * side : block;  // whole runs
+    if (spreads) block = std::max(block, side);
     const int64_t channels = shape.a.channels;
-    return round_up(ceil_div(channels, ceil_div(channels, block)), traits.width);
+    return round_up(ceil_div(channels, ceil_div(channels, block)), spreads ? side : traits.width);
 }
 
 DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep, int64_t bundle,
@@ -218,7 +259,7 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
     shape.bundle = bundle;
     shape.depth = shape.taps * a.channels;
     const bool single = order == BandOrder::pixels_as_rows && traits.pair == 1;  // elements are read
-    shape.in_place = single && reads_in_place(a, traits);
+    shape.in_place = order != BandOrder::channels_as_rows && !deep && reads_in_place(a, order, traits);
     shape.lines = single && !shape.in_place && a.channels > 1 && a.input.stride[1] == 1;
     // Columns between are packed too, if taps read them.
     const bool every_column = a.x.taps >= a.x.stride && std::gcd(a.x.stride, a.x.dilation) == 1;
@@ -249,8 +290,11 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
         shape.images = ceil_div(a.n, std::max<int64_t>(1, shape.image_blocks));
     }
 
-    shape.deep ? share_out_deep(&shape, traits, workers) : share_out(&shape, panel, workers);
+    shape.deep ? share_out_deep(&shape, traits, workers) : share_out(&shape, panel, traits, workers);
+    if (shape.in_place && columns) lengthen_last(&shape, panel, traits);
     shape.filters_in_tile = bundle == 1 && shape.bands() <= kBandsPackingTheirOwn;
+    shape.piece = panels_of_a_piece(shape, traits);
+    shape.asks = shape.piece && (columns || pixel_bytes >= kLongPixel);
     shape.pixel_pitch = shape.x.step * (spreads ? spread(size) : shape.lines ? channels : 1);
     shape.row_pitch = shape.y.step * shape.x.length * (shape.pixel_pitch / shape.x.step);
     shape.image_pitch = plane() * (shape.pixel_pitch / shape.x.step);
@@ -258,7 +302,7 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
         shape.pixel_pitch = shape.x.step * a.input.stride[3];
         shape.row_pitch = shape.y.step * a.input.stride[2];
         shape.image_pitch = a.input.stride[0];
-        shape.channel_pitch = 1, shape.band = 0;
+        shape.channel_pitch = a.input.stride[1], shape.band = 0;
     } else if (spreads) {
         shape.channel_pitch = shape.images * plane() * spread(size);
         shape.band = shape.channel_pitch * ceil_div(channels, spread_channels(size));
@@ -269,6 +313,9 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
         shape.band =
             shape.lines ? shape.images * plane() * channels : shape.channel_pitch * channels + 8 * traits.width;
     }
+    const bool single_tap = shape.taps == 1 && shape.parts == 1;
+    shape.run = single_tap ? (spreads ? spread_channels(size) : a.channels) : 1;
+    shape.step = spreads ? 1 : shape.channel_pitch;
     shape.flat = shape.seamless = false;
     const double apart = direct_cycles(shape, traits);
     shape.flat = !as_it_is && shape.x.step == 1;
@@ -312,7 +359,7 @@ int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_by
     const int64_t channel = d / part.a.taps() % band_channels(), tap = d % part.a.taps();
     const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
     const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
-    if (in_place) return y.shift(ty) * a.input.stride[2] + x.shift(tx) * a.input.stride[3] + channel;
+    if (in_place) return y.shift(ty) * a.input.stride[2] + x.shift(tx) * a.input.stride[3] + channel * channel_pitch;
     const int64_t position = ((y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty)) * x.length + x.shift(tx);
     if (lines) return position * a.channels + channel;
     if (order != BandOrder::channels_as_rows) return channel * channel_pitch + position;
@@ -326,8 +373,9 @@ DirectShape direct_shape(const Call& call, const DirectTraits& traits, int worke
     const Correlation& a = parts.a;
     const bool side_by_side = a.input.stride[1] == 1 && a.channels > 1;
     const bool copies = side_by_side && a.channels * 8 >= spread_channels(traits.compute_bytes);
-    const BandOrder as_rows =
-        copies && !reads_in_place(a, traits) ? BandOrder::channels_as_rows : BandOrder::pixels_as_rows;
+    const BandOrder as_rows = copies && !reads_in_place(a, BandOrder::pixels_as_rows, traits)
+                                  ? BandOrder::channels_as_rows
+                                  : BandOrder::pixels_as_rows;
     const auto in_order = [&](BandOrder order) {
         return shape_in_order(parts, order, false, bundled_groups(parts, order, traits), traits, workers);
     };
@@ -354,11 +402,12 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
     scratch.shared = scratch.parts + aligned_bytes(static_cast<size_t>(shape.parts) * sizeof(Part));
     scratch.band = aligned_bytes(header);
     scratch.sums = scratch.band + aligned_bytes(static_cast<size_t>(shape.band) * size);
-    const int64_t sums = std::max(shape.pixel_panels(panel) * traits.rows * traits.columns(),
-                                  shape.bundle * shape.a.filters * 8 * traits.width);
+    const int64_t sums =
+        std::max((shape.piece ? shape.piece : shape.pixel_panels(panel)) * traits.rows * traits.columns(),
+                 shape.bundle * shape.a.filters * 8 * traits.width);
     scratch.part_sums = static_cast<size_t>(sums);
     scratch.panel_sums = scratch.part_sums * static_cast<size_t>(shape.parts);
-    const size_t waiting = shape.deep ? static_cast<size_t>(shape.panels_per_block) : 1;
+    const size_t waiting = shape.deep || shape.piece ? static_cast<size_t>(shape.panels_per_block) : 1;
     scratch.own_filters = scratch.sums + aligned_bytes(scratch.panel_sums * waiting * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;

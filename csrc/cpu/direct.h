@@ -43,12 +43,12 @@ struct BandAxis {
 enum class BandOrder {
     pixels_as_rows,     // [channel][phase][row][column], or lines, or in place; filters are the matrix's columns
     channels_as_rows,   // [channel block][phase][row][column][kSpread]; filters are the columns
-    pixels_as_columns,  // [channel][phase][row][column]; filters are the rows
+    pixels_as_columns,  // [channel][phase][row][column], or in place; filters are the rows
 };
 
 // Lines are a band of few channels that lie side by side, [row][column][channel]: padded image rows as they are, of which
-// every output reads its own columns, a stride after its neighbour's. A band is in place where the source itself is read:
-// channels that lie side by side, of the type that is computed in, and no padding.
+// every output reads its own columns, a stride after its neighbour's. A band is in place where the source itself is read: of
+// the type that is computed in, without padding, and channels that lie side by side or, as columns, pixels that do.
 
 // A band holds all channels of its group, unless they are so many that it would be of few pixels: then it is deep, and holds
 // one block of them at a time, while the sums of all its tile's filters wait.
@@ -87,11 +87,17 @@ struct DirectShape {
     int64_t image_pitch, row_pitch, pixel_pitch;  // elements between images, rows of outputs, outputs of a row
     int64_t channel_pitch;                        // elements between channels, or between channel blocks
     int64_t band;                                 // elements
+    // Channels of a single tap are a step apart, for a run of them; with more taps a run is one.
+    int64_t run, step;
     bool flat;       // panels run on from one band row to the next, over the positions between
     bool seamless;   // flat with no positions between, and none between the tensor's rows: runs go on too
     int64_t bundle;  // groups of a tile: more than one where they are small and their channels lie side by side
     int64_t filter_panel, filter_panels;
     int64_t panels_per_block, filter_blocks;
+    // Pixel panels of a piece of the band, which a near cache holds while all filters of the tile pass; 0: there are too
+    // many of those, and each of their panels passes over the whole band.
+    int64_t piece;
+    bool asks;              // for what the next piece reads in place, while one is multiplied
     int64_t channel_block;  // channels whose filters are multiplied before the next ones'
     bool filters_in_tile;   // packed by each tile for itself: where few tiles would share them
 
@@ -104,7 +110,10 @@ struct DirectShape {
     int64_t pixel_panel(const DirectTraits& traits) const {
         return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
     }
-    int64_t pixel_panels(int64_t panel) const;                                   // of a whole band
+    int64_t pixel_panels(int64_t panel) const;           // of a whole band
+    int64_t filter_bytes(int64_t compute_bytes) const {  // of a tile
+        return panels_per_block * filter_panel * depth * compute_bytes;
+    }
     int64_t band_channels() const { return deep ? channel_block : a.channels; }  // of a group, in elements
     // Where depth d of a part is found in a band, from the position of its pixel.
     int64_t band_offset(const Part& part, int64_t d, int64_t compute_bytes) const;

@@ -6,7 +6,8 @@
 // Filters are packed once a call and shared, or a block of the depth at a time by each tile that has few to share with.
 // A tile owns a band of outputs and a block of filters (direct.h). It packs its band's source, unless that can be read in
 // place, and then, for each panel of filters and each block of the depth, runs the micro-kernel over the band's pixel
-// panels. Sums wait in worker scratch from block to block; after the last they get their bias, are rounded once and stored
+// panels; in place, where a near cache has room for all the filters, over a piece of them at a time, while it asks memory
+// for the next piece. Sums wait in worker scratch from block to block; after the last they get their bias, are rounded once and stored
 // once, from the registers where the tensor takes whole vectors of them.
 //
 // Panels are pixels by filters or filters by pixels (BandOrder): vectors run along filters unless there are few of
@@ -137,6 +138,12 @@ struct Direct {
                     for (int64_t panel = first; panel < last; ++panel) multiply_block(operands(group, panel), channel);
                 }
                 finish(source, n, group, 1, first, last);
+            } else if (shape.piece) {
+                const auto run = shape.order == BandOrder::pixels_as_columns
+                                     ? &multiply_pieces<BandOrder::pixels_as_columns>
+                                     : &multiply_pieces<BandOrder::pixels_as_rows>;  // nothing else is in place
+                run(operands(group, first), last, static_cast<int64_t>(scratch.panel_sums));
+                finish(source, n, group, 1, first, last);
             } else if (shape.bundle > 1 && shape.order == BandOrder::pixels_as_columns) {
                 multiply_bundle(operands(group, first), groups);
                 finish(source, n, group, groups, first, last);
@@ -222,55 +229,132 @@ struct Direct {
         }
     };
 
+    // All panels of filters, up to `last`, over a piece of the band, and then over the next.
+    template <BandOrder order>
+    static void multiply_pieces(Operands operands, int64_t last, int64_t panel_sums) {
+        constexpr bool kColumns = order == BandOrder::pixels_as_columns;
+        const DirectShape& shape = operands.shape;
+        const int64_t channels = shape.a.channels, first = operands.panel;
+        T* const sums = operands.sums;
+        // As columns the last filters, which may be few, would take wider panels.
+        const int64_t width = kColumns ? W * tile_vectors(MR, shape.filter_panel) : MR;
+        const PixelPanels<!kColumns> panels(shape, operands.source.images, operands.source.rows,
+                                            operands.source.columns, width, W);
+        Piece<!kColumns> piece{{panels}, 0, {panels}};
+        for (int64_t k = 0; k < shape.piece; ++k) piece.next.next();
+        if (shape.asks) {
+            const int64_t calls = (last - first) * ceil_div(channels, shape.channel_block);
+            piece.ask = ceil_div(kColumns ? shape.depth : width, calls);
+        }
+        for (int64_t left = panels.count(); left > 0; left -= shape.piece) {
+            piece.count = smaller(left, shape.piece), piece.asked = 0;
+            for (int64_t channel = 0; channel < channels; channel += shape.channel_block)
+                for (int64_t panel = first; panel < last; ++panel, piece.asked += piece.ask) {
+                    operands.panel = panel, operands.sums = sums + (panel - first) * panel_sums;
+                    multiply_panels<order>(operands, 0, block_of(operands, *operands.parts, channel),
+                                           output_of(operands, 0), piece);
+                }
+            for (int64_t k = 0; k < piece.count; ++k) piece.begin.next(), piece.next.next();
+        }
+    }
+
+    // A block of the depth of one part: a panel's filters, and where what they meet is found.
+    struct Block {
+        const O* filters;
+        const int32_t* offsets;
+        int64_t depth;
+        bool accumulate, last;
+    };
+
+    static Block block_of(const Operands& operands, const Part& part, int64_t begin) {
+        const DirectShape& shape = operands.shape;
+        const int64_t channels = shape.a.channels, count = smaller(shape.channel_block, channels - begin);
+        const int64_t taps = part.a.taps(), at = part.first_tap * channels + begin * taps;
+        const O* packed = shape.filters_in_tile
+                              ? operands.own_filters
+                              : operands.filters + filters_at(shape, operands.group, operands.panel, begin);
+        const bool blocks = shape.filters_in_tile || shape.deep;  // packed by blocks of channels
+        return {packed + (blocks ? part.first_tap * count : at) * shape.filter_panel, operands.offsets + at,
+                count * taps, begin > 0, begin + count >= channels};
+    }
+
     // One panel of filters over all panels of pixels of a band, in all parts: a block of channels, from `begin` on.
     static void multiply_block(const Operands& operands, int64_t begin) {
         const DirectShape& shape = operands.shape;
-        const int64_t channels = shape.a.channels, count = smaller(shape.channel_block, channels - begin);
-        const bool last = begin + count >= channels;
+        const int64_t count = smaller(shape.channel_block, shape.a.channels - begin);
         if (shape.filters_in_tile && shape.depth > 0)
             pack_filters(shape, operands.parts, operands.group, operands.panel, begin, count, operands.own_filters);
         const auto run = shape.order == BandOrder::pixels_as_rows     ? &multiply_part<BandOrder::pixels_as_rows>
                          : shape.order == BandOrder::channels_as_rows ? &multiply_part<BandOrder::channels_as_rows>
                                                                       : &multiply_part<BandOrder::pixels_as_columns>;
-        const O* packed = shape.filters_in_tile
-                              ? operands.own_filters
-                              : operands.filters + filters_at(shape, operands.group, operands.panel, begin);
-        const bool blocks = shape.filters_in_tile || shape.deep;  // packed by blocks of channels
-        for (int64_t p = 0; p < shape.parts; ++p) {
-            const Part& part = operands.parts[p];
-            const int64_t taps = part.a.taps(), at = part.first_tap * channels + begin * taps;
-            const O* filters = packed + (blocks ? part.first_tap * count : at) * shape.filter_panel;
-            run(operands, part, p, filters, operands.offsets + at, count * taps, begin > 0, last);
+        for (int64_t p = 0; p < shape.parts; ++p) run(operands, p, block_of(operands, operands.parts[p], begin));
+    }
+
+    // Of one part. Zipped parts are stored when the second is there: both run over the panels of the first, which has as
+    // many columns or one more.
+    static DirectOutput<S, T> output_of(const Operands& operands, int64_t part) {
+        const DirectShape& shape = operands.shape;
+        return operands.output(operands.parts[shape.zips && shape.parts > 1 ? part & ~int64_t(1) : part]);
+    }
+
+    template <BandOrder order>
+    static void multiply_part(const Operands& operands, int64_t part, const Block& block) {
+        constexpr bool kColumns = order == BandOrder::pixels_as_columns;
+        const DirectOutput<S, T> output = output_of(operands, part);
+        const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
+        const PixelPanels<!kColumns> panels(operands.shape, operands.source.images, output.rows, output.columns, width,
+                                            W);
+        multiply_panels<order>(operands, part, block, output, Piece<!kColumns>{{panels}, panels.count(), {panels}});
+    }
+
+    template <BandOrder order, bool kEven>
+    static void multiply_panels(const Operands& operands, int64_t part, const Block& block,
+                                const DirectOutput<S, T>& output, const Piece<kEven>& piece) {
+        constexpr bool kColumns = order == BandOrder::pixels_as_columns;
+        const DirectShape& shape = operands.shape;
+        const bool contiguous =
+            shape.cells.exist ? shape.cells.run == shape.a.filters : output.out.stride[kColumns ? 3 : 1] == 1;
+        const bool stores_itself = (!shape.flat || shape.seamless) && !shape.zips && contiguous;
+        const DepthSteps steps{block.offsets, shape.run, shape.step};
+        const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
+        T* tile = operands.sums + part * operands.part_sums;
+        PanelCursor<kEven> cursor = piece.begin, next = piece.next;
+        for (int64_t left = piece.count; left > 0; --left, cursor.next(), tile += MR * NR) {
+            const PixelPanel panel = cursor.at();
+            if (piece.ask > 0) {
+                ask_for<order>(operands, next.position(), piece);
+                next.next();
+            }
+            const int64_t rows = kColumns ? output.filters : panel.count;
+            const int64_t columns = kColumns ? panel.count : output.filters;
+            const bool direct = block.last && stores_itself;
+            const TileOutput<S> to = direct ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
+            BandTiles<S, T, order, MR, O>::pick(rows, columns, shape.run > 1)(
+                block.depth, block.filters, shape.filter_panel, operands.band + cursor.position(panel.column),
+                shape.pixel_pitch, steps, tile, block.accumulate, to);
+            if (block.last && !direct) store<kColumns>(output, panel, tile, width, operands.part_sums, part);
         }
     }
 
-    // A block of the depth of one part. Zipped parts are stored when the second is there: both run over the panels of
-    // the first, which has as many columns or one more.
-    template <BandOrder order>
-    static void multiply_part(const Operands& operands, const Part& part, int64_t index, const O* filters,
-                              const int32_t* offsets, int64_t depth, bool accumulate, bool last) {
-        constexpr bool kColumns = order == BandOrder::pixels_as_columns;
+    // Asks for some of the lines of the source that the panel at a position reads.
+    template <BandOrder order, bool kEven>
+    static PYCONV_INLINE void ask_for(const Operands& operands, int64_t position, const Piece<kEven>& piece) {
+        constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(O));
         const DirectShape& shape = operands.shape;
-        const bool zips = shape.zips && shape.parts > 1;
-        const DirectOutput<S, T> output = operands.output(zips ? operands.parts[index & ~int64_t(1)] : part);
-        const bool contiguous =
-            shape.cells.exist ? shape.cells.run == part.a.filters : output.out.stride[kColumns ? 3 : 1] == 1;
-        const bool stores_itself = (!shape.flat || shape.seamless) && !shape.zips && contiguous;
-        T* tile = operands.sums + index * operands.part_sums;
-        const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
-        for_each_panel<!kColumns>(operands, output, width, [&](const PixelPanel& panel) {
-            const int64_t rows = kColumns ? output.filters : panel.count;
-            const int64_t columns = kColumns ? panel.count : output.filters;
-            const int64_t position = panel.image * shape.image_pitch +
-                                     (shape.flat ? panel.at * shape.pixel_pitch
-                                                 : panel.row * shape.row_pitch + panel.column * shape.pixel_pitch);
-            const TileOutput<S> to = last && stores_itself ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
-            BandTiles<S, T, order, MR, O>::pick(rows, columns)(depth, filters, shape.filter_panel,
-                                                               operands.band + position, shape.pixel_pitch, offsets,
-                                                               tile, accumulate, to);
-            if (last && !stores_itself) store<kColumns>(output, panel, tile, width, operands.part_sums, index);
-            tile += MR * NR;
-        });
+        const O* at = operands.band + position;
+        const int64_t width = piece.begin.of.width;
+        if constexpr (order == BandOrder::pixels_as_columns) {
+            // Of a line that two panels share the one before has asked for.
+            const int64_t end = smaller(piece.asked + piece.ask, shape.depth);
+            for (int64_t d = piece.asked; d < end; ++d)
+                for (int64_t k = kLine; k <= width; k += kLine) __builtin_prefetch(at + operands.offsets[d] + k - 1);
+        } else {
+            const int64_t taps = shape.a.taps(), end = smaller(piece.asked + piece.ask, width);
+            for (int64_t i = piece.asked; i < end; ++i)
+                for (int64_t d = 0; d < shape.depth; d += kLine * taps)
+                    for (int64_t tap = d; tap < d + taps; ++tap)
+                        __builtin_prefetch(at + i * shape.pixel_pitch + operands.offsets[tap]);
+        }
     }
 
     template <bool kColumns>
@@ -296,37 +380,22 @@ struct Direct {
         for (const Part* part = operands.parts; part < operands.parts + shape.parts; ++part) {
             const DirectOutput<S, T> output = operands.output(*part);
             const int64_t at = part->first_tap * channels, depth = part->a.taps() * channels;
-            for_each_panel<false>(operands, output, width, [&](const PixelPanel& panel) {
+            const PixelPanels<false> panels(shape, operands.source.images, output.rows, output.columns, width, W);
+            PanelCursor<false> cursor{panels};
+            for (int64_t left = panels.count(); left > 0; --left, cursor.next()) {
+                const PixelPanel panel = cursor.at();
                 const O* band = operands.band + panel.image * shape.image_pitch + panel.at;
                 const O* filters = operands.filters + filters_at(shape, operands.group, 0, 0) + at * shape.filter_panel;
                 const auto kernel =
-                    BandTiles<S, T, BandOrder::pixels_as_columns, MR, O>::pick(output.filters, panel.count);
+                    BandTiles<S, T, BandOrder::pixels_as_columns, MR, O>::pick(output.filters, panel.count, false);
                 for (int64_t g = 0; g < groups; ++g) {
-                    kernel(depth, filters, shape.filter_panel, band, 1, operands.offsets + at,
+                    kernel(depth, filters, shape.filter_panel, band, 1, {operands.offsets + at, 1, 0},
                            operands.sums + g * output.filters * width, false, TileOutput<S>{});
                     band += channels * shape.channel_pitch, filters += shape.filter_panel * shape.depth;
                 }
                 output.store_turned(panel, operands.sums, width, groups * output.filters);
-            });
+            }
         }
-    }
-
-    // A band's panels of pixels: every row by itself, or all rows as one line with the positions between them. Rows of
-    // a tile cost what they hold, so they are shared out evenly; columns come in vectors, so the last takes the rest.
-    template <bool kEven, class Body>
-    static PYCONV_INLINE void for_each_panel(const Operands& operands, const DirectOutput<S, T>& output, int64_t width,
-                                             const Body& body) {
-        if (output.rows <= 0 || output.columns <= 0) return;
-        const int64_t length = operands.shape.x.length;
-        const int64_t lines = operands.shape.flat ? 1 : output.rows;
-        const int64_t line = operands.shape.flat ? (output.rows - 1) * length + output.columns : output.columns;
-        const int64_t panels = ceil_div(line, width), least = line / panels, longer = line % panels;
-        for (int64_t n = 0; n < operands.source.images; ++n)
-            for (int64_t i = 0; i < lines; ++i)
-                for (int64_t p = 0, begin = 0, count; p < panels; ++p, begin += count) {
-                    count = kEven ? least + (p < longer) : smaller(line - begin, width);
-                    body(PixelPanel{n, i * length + begin, count, i, begin});
-                }
     }
 
     static void run(const Call& call, void* memory, Executor& executor) {

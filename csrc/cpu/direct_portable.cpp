@@ -18,6 +18,7 @@
 #include "cpu/pack_filters.inl"
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
+#include "cpu/direct_panels.inl"
 #include "cpu/direct_store.inl"
 #include "cpu/direct.inl"
 #include "cpu/direct_weight_rows.inl"

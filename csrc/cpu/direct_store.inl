@@ -2,33 +2,6 @@
 // Where the direct correlation's sums go: from registers or worker scratch to the tensor, once, with their bias,
 // rounded once. Included inside an ISA region, before direct.inl.
 
-// Consecutive pixels of a panel that are neighbours in an image row.
-struct PixelRun {
-    int lane, length;
-    int64_t row, column;  // of the first, within the band
-};
-
-// A panel of pixels: positions [at, at + count) of an image's band, among them (flat) positions that are no pixels.
-struct PixelPanel {
-    int64_t image, at, count;
-    int64_t row, column;  // of position `at`, unless rows are flat: then row 0 and the position
-
-    // Calls body(run) for each run of pixels.
-    template <class Body>
-    PYCONV_INLINE void for_each_run(int64_t length, int64_t columns, const Body& body) const {
-        for (int64_t k = 0; k < count;) {
-            const int64_t row = (at + k) / length, column = (at + k) - row * length;
-            if (column >= columns) {
-                k += length - column;
-                continue;
-            }
-            const int64_t run = smaller(count - k, columns - column);
-            body(PixelRun{static_cast<int>(k), static_cast<int>(run), row, column});
-            k += run;
-        }
-    }
-};
-
 // Where the sums of one band, one part and one panel of filters go.
 template <class S, class T>
 struct DirectOutput {

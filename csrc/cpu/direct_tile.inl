@@ -4,7 +4,8 @@
 //
 // One call owns one tile of results in registers, as gemm_tile.inl's does. The packed filters are consecutive in the
 // depth; the band is found through a table: offsets[d] says where depth d begins from the position of the tile's
-// first pixel. So a tap costs one load of an index, and no im2col is made.
+// first pixel. So a tap costs one load of an index, and no im2col is made. Where there are no taps, steps are even: from
+// one channel to the next it is always as far, and only where a run of them ends the table is asked.
 //
 //   pixels_as_rows     a[i] = band[offsets[d] + i * distance] b = filters[d][NR]
 //   channels_as_rows   a[i] = band[offsets[d] + i * spread]   b = filters[d][NR]
@@ -26,9 +27,15 @@ struct TileOutput {
     Writing writing;  // streamed only where all vectors are whole and aligned
 };
 
-template <class S, class T, class O, BandOrder order, int NR, int M, int NV>
+// Where the depth is found in a band.
+struct DepthSteps {
+    const int32_t* offsets;
+    int64_t run, step;  // of even steps: so many before the table is asked again
+};
+
+template <class S, class T, class O, BandOrder order, int NR, int M, int NV, bool kEven>
 void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
-                   const int32_t* offsets, T* c, bool accumulate, const TileOutput<S>& out) {
+                   const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out) {
     using V = Vec<T>;
     using Operand = Vec<O>;  // fma(Operand, Operand, V) adds their products to V
     static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
@@ -51,38 +58,43 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
     constexpr bool kPointers = kDistant && M <= 6;
     const O* pointer[kPointers ? M : 1];
     for (int i = 0; kPointers && i < M; ++i) pointer[i] = band + i * distance;
+    for (int64_t begin = 0, end; begin < depth; begin = end) {
+        end = kEven ? smaller(depth, begin + steps.run) : depth;
+        int64_t offset = steps.offsets[begin];
 #pragma GCC unroll 2
-    for (int64_t d = 0; d < depth; ++d) {
-        const int64_t offset = offsets[d];
-        const O* at = band + offset;
-        const O* a = kColumns ? filters : at;
-        const O* b = kColumns ? at : filters;
-        if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
-            Operand row[NV];
+        for (int64_t d = begin; d < end; ++d) {
+            if (!kEven) offset = steps.offsets[d];
+            const O* at = band + offset;
+            const O* a = kColumns ? filters : at;
+            const O* b = kColumns ? at : filters;
+            if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
+                Operand row[NV];
 #pragma GCC unroll 2
-            for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
+                for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
 #pragma GCC unroll 16
-            for (int i = 0; i < M; ++i) {
-                // Three rows from one pointer: what addresses can multiply a distance by is one and two.
-                const Operand element = Operand::all(kPointers  ? pointer[i][offset]
-                                                     : kDistant ? a[i % 3 * distance]
-                                                                : a[i * kRow]);
-                if (kDistant && i % 3 == 2) a += 3 * distance;
+                for (int i = 0; i < M; ++i) {
+                    // Three rows from one pointer: what addresses can multiply a distance by is one and two.
+                    const Operand element = Operand::all(kPointers  ? pointer[i][offset]
+                                                         : kDistant ? a[i % 3 * distance]
+                                                                    : a[i * kRow]);
+                    if (kDistant && i % 3 == 2) a += 3 * distance;
 #pragma GCC unroll 2
-                for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
+                    for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
+                }
+            } else {  // few rows, the other way round
+                Operand element[M];
+#pragma GCC unroll 8
+                for (int i = 0; i < M; ++i) element[i] = Operand::all(a[i * kRow]);
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; ++v) {
+                    const Operand row = Operand::load(b + v * V::width);
+#pragma GCC unroll 8
+                    for (int i = 0; i < M; ++i) sum[i][v] = Operand::fma(element[i], row, sum[i][v]);
+                }
             }
-        } else {  // few rows, the other way round
-            Operand element[M];
-#pragma GCC unroll 8
-            for (int i = 0; i < M; ++i) element[i] = Operand::all(a[i * kRow]);
-#pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) {
-                const Operand row = Operand::load(b + v * V::width);
-#pragma GCC unroll 8
-                for (int i = 0; i < M; ++i) sum[i][v] = Operand::fma(element[i], row, sum[i][v]);
-            }
+            filters += kColumns ? filter_step : NR;
+            if (kEven) offset += steps.step;
         }
-        filters += kColumns ? filter_step : NR;
     }
     if (!out.data) {
 #pragma GCC unroll 16
@@ -127,17 +139,18 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
 template <class S, class T, BandOrder order, int MR, class O = T>
 struct BandTiles {
     using Function = void (*)(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
-                              const int32_t* offsets, T* c, bool accumulate, const TileOutput<S>& out);
+                              const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out);
 
     static constexpr int widest(int rows) {
         return order == BandOrder::pixels_as_columns ? static_cast<int>(tile_vectors(MR, rows)) : 2;
     }
 
     struct Table {
-        Function at[MR][8];
+        Function at[2][MR][8];
         template <int M, int NV>
         constexpr void fill() {
-            at[M - 1][NV - 1] = &multiply_band<S, T, O, order, widest(M) * Vec<T>::width, M, NV>;
+            at[0][M - 1][NV - 1] = &multiply_band<S, T, O, order, widest(M) * Vec<T>::width, M, NV, false>;
+            at[1][M - 1][NV - 1] = &multiply_band<S, T, O, order, widest(M) * Vec<T>::width, M, NV, true>;
             if constexpr (NV > 1) fill<M, NV - 1>();
         }
         template <int M>
@@ -149,5 +162,7 @@ struct BandTiles {
     };
     static constexpr Table kTable{};
 
-    static Function pick(int64_t rows, int64_t columns) { return kTable.at[rows - 1][(columns - 1) / Vec<T>::width]; }
+    static Function pick(int64_t rows, int64_t columns, bool even) {
+        return kTable.at[even][rows - 1][(columns - 1) / Vec<T>::width];
+    }
 };

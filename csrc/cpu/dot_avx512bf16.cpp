@@ -24,6 +24,7 @@
 #include "cpu/direct_tile.inl"
 #include "cpu/direct_band.inl"
 #include "cpu/dot_pairs.inl"
+#include "cpu/direct_panels.inl"
 #include "cpu/direct_store.inl"
 #include "cpu/direct.inl"
 #include "cpu/direct_weight_rows.inl"

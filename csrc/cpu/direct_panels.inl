@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// The pixels of a band as panels, of which the micro-kernel takes one at a time, and as pieces of a few panels. Included
+// inside an ISA region, before direct_store.inl.
+
+// Consecutive pixels of a panel that are neighbours in an image row.
+struct PixelRun {
+    int lane, length;
+    int64_t row, column;  // of the first, within the band
+};
+
+// A panel of pixels: positions [at, at + count) of an image's band, among them (flat) positions that are no pixels.
+struct PixelPanel {
+    int64_t image, at, count;
+    int64_t row, column;  // of position `at`, unless rows are flat: then row 0 and the position
+
+    // Calls body(run) for each run of pixels.
+    template <class Body>
+    PYCONV_INLINE void for_each_run(int64_t length, int64_t columns, const Body& body) const {
+        for (int64_t k = 0; k < count;) {
+            const int64_t row = (at + k) / length, column = (at + k) - row * length;
+            if (column >= columns) {
+                k += length - column;
+                continue;
+            }
+            const int64_t run = smaller(count - k, columns - column);
+            body(PixelRun{static_cast<int>(k), static_cast<int>(run), row, column});
+            k += run;
+        }
+    }
+};
+
+// All panels of a band: every row by itself, or all rows as one line with the positions between them. Rows of a tile cost
+// what they hold, so they are shared out evenly; columns come in vectors, so the last panel takes the rest.
+template <bool kEven>
+struct PixelPanels {
+    int64_t images, lines, line, width, panels, least, longer;
+    int64_t length, image_pitch, row_pitch, pixel_pitch;  // positions of a line; elements of the band
+    int64_t whole;  // pixels that the last panel is a multiple of, some of the one before again, or 1
+
+    PixelPanels(const DirectShape& shape, int64_t n, int64_t rows, int64_t columns, int64_t panel, int64_t vector)
+        : images(n),
+          width(panel),
+          length(shape.x.length),
+          image_pitch(shape.image_pitch),
+          row_pitch(shape.row_pitch),
+          pixel_pitch(shape.pixel_pitch),
+          whole(shape.in_place && !kEven ? vector : 1) {
+        lines = shape.flat ? 1 : rows;
+        line = shape.flat ? (rows - 1) * shape.x.length + columns : columns;
+        if (rows <= 0 || columns <= 0) lines = line = 0;
+        panels = ceil_div(line, width);
+        least = panels ? line / panels : 0, longer = panels ? line % panels : 0;
+    }
+
+    int64_t count() const { return images * lines * panels; }
+    bool single() const { return images * lines == 1; }
+};
+
+// One of them after the other. What follows the last of a single line is the line's own continuation, of several lines the
+// next.
+template <bool kEven>
+struct PanelCursor {
+    PixelPanels<kEven> of;  // a copy of its own, which what is stored between two panels leaves alone
+    int64_t image = 0, row = 0, panel = 0, begin = 0;
+    int64_t line_at = 0, line_position = 0;  // of its first pixel: among positions, and in the band
+
+    PYCONV_INLINE void next() {
+        begin += kEven ? of.least + (panel < of.longer) : of.width;
+        if (++panel < of.panels || of.single()) return;
+        panel = begin = 0;
+        if (++row == of.lines && of.images > 1) row = 0, ++image;
+        line_at = row * of.length, line_position = image * of.image_pitch + row * of.row_pitch;
+    }
+
+    PYCONV_INLINE PixelPanel at() const {
+        int64_t first = begin, count = kEven ? of.least + (panel < of.longer) : smaller(of.line - begin, of.width);
+        if (!kEven && of.whole > 1 && count % of.whole != 0) {
+            count = round_up(count, of.whole);
+            first = of.line - count;
+        }
+        return {image, line_at + first, count, row, first};
+    }
+
+    // In the band, of the panel's first pixel, and of a pixel of its line.
+    PYCONV_INLINE int64_t position() const { return position(begin); }
+    PYCONV_INLINE int64_t position(int64_t column) const { return line_position + column * of.pixel_pitch; }
+};
+
+// Panels that all filters of a tile meet before the next ones, which they ask for meanwhile.
+template <bool kEven>
+struct Piece {
+    PanelCursor<kEven> begin;
+    int64_t count;
+    PanelCursor<kEven> next;     // piece
+    int64_t asked = 0, ask = 0;  // lines of each of its panels, so far, and by each panel of filters
+};
