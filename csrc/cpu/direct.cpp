@@ -69,6 +69,7 @@ bool stays(int64_t lines, int64_t step, int64_t way, int64_t ways) {
 // do, and the channels do not want more of the second's.
 bool reads_in_place(const Correlation& a, BandOrder order, const DirectTraits& traits) {
     constexpr int64_t kFirstWay = 4 << 10, kFirstWays = 6;     // 32 KiB in eight ways, 48 in twelve
+    constexpr int64_t kColumnsInPlace = 16;                    // of fewer, packing costs next to nothing
     constexpr int64_t kSecondWay = 64 << 10, kSecondWays = 4;  // 512 KiB in eight ways, and more
     const auto inside = [](const Axis& axis) {
         const int64_t last = (axis.out - 1) * axis.stride + (axis.taps - 1) * axis.dilation + axis.offset;
@@ -81,6 +82,7 @@ bool reads_in_place(const Correlation& a, BandOrder order, const DirectTraits& t
     if (span > std::numeric_limits<int32_t>::max()) return false;  // of a table of offsets
     if (order == BandOrder::pixels_as_columns)
         return in.stride[3] == 1 && a.y.out == 1 && a.taps() == 1 && a.x.stride == 1 && a.x.out >= 8 * traits.width &&
+               a.channels >= kColumnsInPlace &&
                in.stride[1] % traits.width == 0 &&  // else every second vector of a channel would lie in two lines
                stays(a.channels, in.stride[1] * traits.compute_bytes, kSecondWay, kSecondWays);
     const int64_t pixel = std::abs(a.x.stride * in.stride[3]) * traits.compute_bytes;

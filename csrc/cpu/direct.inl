@@ -251,8 +251,8 @@ struct Direct {
             for (int64_t channel = 0; channel < channels; channel += shape.channel_block)
                 for (int64_t panel = first; panel < last; ++panel, piece.asked += piece.ask) {
                     operands.panel = panel, operands.sums = sums + (panel - first) * panel_sums;
-                    multiply_panels<order>(operands, 0, block_of(operands, *operands.parts, channel),
-                                           output_of(operands, 0), piece);
+                    multiply_panels<order, true>(operands, 0, block_of(operands, *operands.parts, channel),
+                                                 output_of(operands, 0), piece);
                 }
             for (int64_t k = 0; k < piece.count; ++k) piece.begin.next(), piece.next.next();
         }
@@ -304,10 +304,12 @@ struct Direct {
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
         const PixelPanels<!kColumns> panels(operands.shape, operands.source.images, output.rows, output.columns, width,
                                             W);
-        multiply_panels<order>(operands, part, block, output, Piece<!kColumns>{{panels}, panels.count(), {panels}});
+        multiply_panels<order, false>(operands, part, block, output,
+                                      Piece<!kColumns>{{panels}, panels.count(), {panels}});
     }
 
-    template <BandOrder order, bool kEven>
+    // One panel of filters over the panels of a piece; kAsks: a share of the next one is asked for.
+    template <BandOrder order, bool kAsks, bool kEven>
     static void multiply_panels(const Operands& operands, int64_t part, const Block& block,
                                 const DirectOutput<S, T>& output, const Piece<kEven>& piece) {
         constexpr bool kColumns = order == BandOrder::pixels_as_columns;
@@ -318,10 +320,11 @@ struct Direct {
         const DepthSteps steps{block.offsets, shape.run, shape.step};
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
         T* tile = operands.sums + part * operands.part_sums;
-        PanelCursor<kEven> cursor = piece.begin, next = piece.next;
+        PanelCursor<kEven> cursor = piece.begin;
+        [[maybe_unused]] PanelCursor<kEven> next = piece.next;
         for (int64_t left = piece.count; left > 0; --left, cursor.next(), tile += MR * NR) {
             const PixelPanel panel = cursor.at();
-            if (piece.ask > 0) {
+            if constexpr (kAsks) {
                 ask_for<order>(operands, next.position(), piece);
                 next.next();
             }

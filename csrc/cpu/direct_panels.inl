@@ -35,7 +35,7 @@ template <bool kEven>
 struct PixelPanels {
     int64_t images, lines, line, width, panels, least, longer;
     int64_t length, image_pitch, row_pitch, pixel_pitch;  // positions of a line; elements of the band
-    int64_t whole;  // pixels that the last panel is a multiple of, some of the one before again, or 1
+    int64_t rest;  // the last panel has whole vectors, some pixels of the one before again: a vector less one, or 0
 
     PixelPanels(const DirectShape& shape, int64_t n, int64_t rows, int64_t columns, int64_t panel, int64_t vector)
         : images(n),
@@ -44,7 +44,7 @@ struct PixelPanels {
           image_pitch(shape.image_pitch),
           row_pitch(shape.row_pitch),
           pixel_pitch(shape.pixel_pitch),
-          whole(shape.in_place && !kEven ? vector : 1) {
+          rest(shape.in_place && !kEven ? vector - 1 : 0) {
         lines = shape.flat ? 1 : rows;
         line = shape.flat ? (rows - 1) * shape.x.length + columns : columns;
         if (rows <= 0 || columns <= 0) lines = line = 0;
@@ -74,8 +74,8 @@ struct PanelCursor {
 
     PYCONV_INLINE PixelPanel at() const {
         int64_t first = begin, count = kEven ? of.least + (panel < of.longer) : smaller(of.line - begin, of.width);
-        if (!kEven && of.whole > 1 && count % of.whole != 0) {
-            count = round_up(count, of.whole);
+        if (!kEven && (count & of.rest) != 0) {
+            count = (count + of.rest) & ~of.rest;
             first = of.line - count;
         }
         return {image, line_at + first, count, row, first};
