@@ -26,7 +26,7 @@ FILES = {
 }
 
 
-# Rows of pixels that end with the allocation and in the middle of a vector, whole vectors from channel to channel.
+# Rows of pixels that end with the allocation and within a vector, whole vectors from channel to channel.
 ROWS = ("n2_c17_k17_i9_f1", "n2_c16_k2_i17x9_f1", "c30_k8_i25x9_f1")
 
 

@@ -84,7 +84,7 @@ def test_any_strides(pass_: str, first: str, second: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_rows_of_a_plane(pass_: str, dtype: torch.dtype) -> None:
-    """Pixels of a 1x1 layer that follow each other, but are no whole planes and end in the middle of a vector."""
+    """Pixels of a 1x1 layer that follow each other, but are no whole planes and end within a vector."""
     results = []
     for text in ("n2_c17_k17_i9_f1", "n2_c16_k2_i17x9_f1", "n2_c300_k8_i25x9_f1"):
         p, made = problems.parse(text, dtype), problems.operands(text, dtype)
