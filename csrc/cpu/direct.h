@@ -101,7 +101,8 @@ struct DirectShape {
     int64_t channel_block;  // channels whose filters are multiplied before the next ones'
     bool filters_in_tile;   // packed by each tile for itself: where few tiles would share them
 
-    int64_t bands() const { return image_blocks * y.blocks * x.blocks; }  // of a group
+    int64_t plane() const { return y.length * y.phases * x.length * x.phases; }  // positions of a band's image
+    int64_t bands() const { return image_blocks * y.blocks * x.blocks; }         // of a group
     int64_t bundles() const { return (a.groups + bundle - 1) / bundle; }
     int64_t tiles() const { return bundles() * bands() * filter_blocks; }
     int64_t shared_filters() const { return filters_in_tile ? 0 : a.groups * filter_panels * filter_panel * depth; }

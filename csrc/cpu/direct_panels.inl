@@ -33,7 +33,8 @@ struct PixelPanel {
 // what they hold, so they are shared out evenly; columns come in vectors, so the last panel takes the rest.
 template <bool kEven>
 struct PixelPanels {
-    int64_t images, lines, line, width, panels, least, longer;
+    int64_t images, lines, line, width, panels;
+    int64_t least, longer;  // pixels of a panel, or of even ones one less than of the first `longer`
     int64_t length, image_pitch, row_pitch, pixel_pitch;  // positions of a line; elements of the band
     int64_t rest;  // the last panel has whole vectors, some pixels of the one before again: a vector less one, or 0
 
@@ -49,7 +50,8 @@ struct PixelPanels {
         line = shape.flat ? (rows - 1) * shape.x.length + columns : columns;
         if (rows <= 0 || columns <= 0) lines = line = 0;
         panels = ceil_div(line, width);
-        least = panels ? line / panels : 0, longer = panels ? line % panels : 0;
+        least = !kEven ? width : panels ? line / panels : 0;
+        longer = !kEven ? line / width : panels ? line % panels : 0;
     }
 
     int64_t count() const { return images * lines * panels; }
@@ -64,9 +66,13 @@ struct PanelCursor {
     int64_t image = 0, row = 0, panel = 0, begin = 0;
     int64_t line_at = 0, line_position = 0;  // of its first pixel: among positions, and in the band
 
-    PYCONV_INLINE void next() {
-        begin += kEven ? of.least + (panel < of.longer) : of.width;
-        if (++panel < of.panels || of.single()) return;
+    // Panels from this one on that are as long.
+    PYCONV_INLINE int64_t alike() const { return panel < of.longer ? of.longer - panel : of.panels - panel; }
+
+    PYCONV_INLINE void next(int64_t steps = 1) {  // at most as many as are alike
+        begin += steps * (of.least + (kEven && panel < of.longer));
+        panel += steps;
+        if (panel < of.panels || of.single()) return;
         panel = begin = 0;
         if (++row == of.lines && of.images > 1) row = 0, ++image;
         line_at = row * of.length, line_position = image * of.image_pitch + row * of.row_pitch;

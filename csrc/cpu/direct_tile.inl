@@ -2,7 +2,8 @@
 // The micro-kernel of the direct correlation: c[M][NR] (+)= a[M][depth] * b[depth][NR], one operand read out of a band.
 // Included inside an ISA region.
 //
-// One call owns one tile of results in registers, as gemm_tile.inl's does. The packed filters are consecutive in the
+// One call owns one tile of results in registers, as gemm_tile.inl's does, and then the next, of a run of tiles that are as far
+// apart each: where the depth is short, what a call costs is a third of a tile. The packed filters are consecutive in the
 // depth; the band is found through a table: offsets[d] says where depth d begins from the position of the tile's
 // first pixel. So a tap costs one load of an index, and no im2col is made. Where there are no taps, steps are even: from
 // one channel to the next it is always as far, and only where a run of them ends the table is asked.
@@ -33,103 +34,116 @@ struct DepthSteps {
     int64_t run, step;  // of even steps: so many before the table is asked again
 };
 
+// Tiles of equal size one after the other, and the elements from one to the next: of the band, of the tensor, of c.
+struct TileRun {
+    int64_t count, band, out, sums;
+};
+
 template <class S, class T, class O, BandOrder order, int NR, int M, int NV, bool kEven>
 void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
-                   const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out) {
+                   const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out, const TileRun& run) {
     using V = Vec<T>;
     using Operand = Vec<O>;  // fma(Operand, Operand, V) adds their products to V
     static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
     constexpr bool kColumns = order == BandOrder::pixels_as_columns;
     constexpr bool kDistant = order == BandOrder::pixels_as_rows;
     constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
-    if (out.data && out.writing == Writing::fetched) {
+    S* to = out.data;
+    for (int64_t left = run.count; left > 0; --left, band += run.band, c += run.sums, to += run.out) {
+        if (out.data && out.writing == Writing::fetched) {
 #pragma GCC unroll 16
-        for (int i = 0; i < M; ++i)
+            for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) __builtin_prefetch(out.data + i * out.row + v * V::width, 1);
-    }
-    V sum[M][NV];
-#pragma GCC unroll 16
-    for (int i = 0; i < M; ++i)
-#pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
-    // Rows a distance apart have a pointer each where there are registers for them, so that an offset is all that an
-    // address adds to it.
-    constexpr bool kPointers = kDistant && M <= 6;
-    const O* pointer[kPointers ? M : 1];
-    for (int i = 0; kPointers && i < M; ++i) pointer[i] = band + i * distance;
-    for (int64_t begin = 0, end; begin < depth; begin = end) {
-        end = kEven ? smaller(depth, begin + steps.run) : depth;
-        int64_t offset = steps.offsets[begin];
-#pragma GCC unroll 2
-        for (int64_t d = begin; d < end; ++d) {
-            if (!kEven) offset = steps.offsets[d];
-            const O* at = band + offset;
-            const O* a = kColumns ? filters : at;
-            const O* b = kColumns ? at : filters;
-            if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
-                Operand row[NV];
-#pragma GCC unroll 2
-                for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
-#pragma GCC unroll 16
-                for (int i = 0; i < M; ++i) {
-                    // Three rows from one pointer: what addresses can multiply a distance by is one and two.
-                    const Operand element = Operand::all(kPointers  ? pointer[i][offset]
-                                                         : kDistant ? a[i % 3 * distance]
-                                                                    : a[i * kRow]);
-                    if (kDistant && i % 3 == 2) a += 3 * distance;
-#pragma GCC unroll 2
-                    for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
-                }
-            } else {  // few rows, the other way round
-                Operand element[M];
-#pragma GCC unroll 8
-                for (int i = 0; i < M; ++i) element[i] = Operand::all(a[i * kRow]);
-#pragma GCC unroll 8
-                for (int v = 0; v < NV; ++v) {
-                    const Operand row = Operand::load(b + v * V::width);
-#pragma GCC unroll 8
-                    for (int i = 0; i < M; ++i) sum[i][v] = Operand::fma(element[i], row, sum[i][v]);
-                }
-            }
-            filters += kColumns ? filter_step : NR;
-            if (kEven) offset += steps.step;
+                for (int v = 0; v < NV; ++v) __builtin_prefetch(to + i * out.row + v * V::width, 1);
         }
-    }
-    if (!out.data) {
+        V sum[M][NV];
 #pragma GCC unroll 16
         for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[i][v].store(c + i * NR + v * V::width);
-        return;
-    }
-    if (out.bias) {  // without one nothing is added: -0 + 0 would be another zero
-        V added[NV];
-        for (int v = 0; v < NV && !kColumns; ++v)
-            added[v] = V::load_first(out.bias + v * V::width, v + 1 < NV ? V::width : out.last);
+            for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
+        // Rows a distance apart have a pointer each where there are registers for them, so that an offset is all that an
+        // address adds to it.
+        constexpr bool kPointers = kDistant && M <= 6;
+        const O* pointer[kPointers ? M : 1];
+#pragma GCC unroll 6
+        for (int i = 0; kPointers && i < M; ++i) {
+            pointer[i] = band + i * distance;
+            asm("" : "+r"(pointer[i]));  // else the compiler adds distances up at each step instead
+        }
+        const O* filter = filters;
+        for (int64_t begin = 0, end; begin < depth; begin = end) {
+            end = kEven ? smaller(depth, begin + steps.run) : depth;
+            int64_t offset = steps.offsets[begin];
+#pragma GCC unroll 2
+            for (int64_t d = begin; d < end; ++d) {
+                if (!kEven) offset = steps.offsets[d];
+                const O* at = band + offset;
+                const O* a = kColumns ? filter : at;
+                const O* b = kColumns ? at : filter;
+                if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
+                    Operand row[NV];
+#pragma GCC unroll 2
+                    for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
 #pragma GCC unroll 16
-        for (int i = 0; i < M; ++i)
+                    for (int i = 0; i < M; ++i) {
+                        // Three rows from one pointer: what addresses can multiply a distance by is one and two.
+                        const Operand element = Operand::all(kPointers  ? pointer[i][offset]
+                                                             : kDistant ? a[i % 3 * distance]
+                                                                        : a[i * kRow]);
+                        if (kDistant && i % 3 == 2) a += 3 * distance;
+#pragma GCC unroll 2
+                        for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
+                    }
+                } else {  // few rows, the other way round
+                    Operand element[M];
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v)
-                sum[i][v] = sum[i][v] + (kColumns ? V::all(static_cast<T>(out.bias[i])) : added[v]);
-    }
-    if (out.writing == Writing::streamed) {
+                    for (int i = 0; i < M; ++i) element[i] = Operand::all(a[i * kRow]);
+#pragma GCC unroll 8
+                    for (int v = 0; v < NV; ++v) {
+                        const Operand row = Operand::load(b + v * V::width);
+#pragma GCC unroll 8
+                        for (int i = 0; i < M; ++i) sum[i][v] = Operand::fma(element[i], row, sum[i][v]);
+                    }
+                }
+                filter += kColumns ? filter_step : NR;
+                if (kEven) offset += steps.step;
+            }
+        }
+        if (!out.data) {
 #pragma GCC unroll 16
-        for (int i = 0; i < M; ++i)
+            for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[i][v].stream(out.data + i * out.row + v * V::width);
-    } else if (out.last == V::width) {
+                for (int v = 0; v < NV; ++v) sum[i][v].store(c + i * NR + v * V::width);
+            continue;
+        }
+        if (out.bias) {  // without one nothing is added: -0 + 0 would be another zero
+            V added[NV];
+            for (int v = 0; v < NV && !kColumns; ++v)
+                added[v] = V::load_first(out.bias + v * V::width, v + 1 < NV ? V::width : out.last);
 #pragma GCC unroll 16
-        for (int i = 0; i < M; ++i)
+            for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[i][v].store(out.data + i * out.row + v * V::width);
-    } else {
+                for (int v = 0; v < NV; ++v)
+                    sum[i][v] = sum[i][v] + (kColumns ? V::all(static_cast<T>(out.bias[i])) : added[v]);
+        }
+        if (out.writing == Writing::streamed) {
 #pragma GCC unroll 16
-        for (int i = 0; i < M; ++i) {
-            S* to = out.data + i * out.row;
+            for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
-            for (int v = 0; v + 1 < NV; ++v) sum[i][v].store(to + v * V::width);
-            sum[i][NV - 1].store_first(to + (NV - 1) * V::width, out.last);
+                for (int v = 0; v < NV; ++v) sum[i][v].stream(to + i * out.row + v * V::width);
+        } else if (out.last == V::width) {
+#pragma GCC unroll 16
+            for (int i = 0; i < M; ++i)
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; ++v) sum[i][v].store(to + i * out.row + v * V::width);
+        } else {
+#pragma GCC unroll 16
+            for (int i = 0; i < M; ++i) {
+                S* row = to + i * out.row;
+#pragma GCC unroll 8
+                for (int v = 0; v + 1 < NV; ++v) sum[i][v].store(row + v * V::width);
+                sum[i][NV - 1].store_first(row + (NV - 1) * V::width, out.last);
+            }
         }
     }
 }
@@ -139,7 +153,8 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
 template <class S, class T, BandOrder order, int MR, class O = T>
 struct BandTiles {
     using Function = void (*)(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
-                              const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out);
+                              const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out,
+                              const TileRun& run);
 
     static constexpr int widest(int rows) {
         return order == BandOrder::pixels_as_columns ? static_cast<int>(tile_vectors(MR, rows)) : 2;
