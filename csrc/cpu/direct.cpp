@@ -114,7 +114,9 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
     shape.y = band_axis(a.y, as_it_is), shape.x = band_axis(a.x, as_it_is || (single && every_column));
     const bool columns = order == BandOrder::pixels_as_columns;
     shape.filter_panels = ceil_div(a.filters, columns ? traits.rows : traits.columns());
-    shape.filter_panel = columns ? ceil_div(a.filters, shape.filter_panels) : traits.columns();
+    // Filters that are stored together, neighbours in a cell, are in one panel.
+    const int64_t together = shape.cells.exist && shape.zips ? shape.cells.columns : 1;
+    shape.filter_panel = columns ? round_up(ceil_div(a.filters, shape.filter_panels), together) : traits.columns();
     shape.deep = deep;
     shape.channel_block = channels_of_a_block(shape, traits);
     cut_into_tiles(&shape, traits, workers);
@@ -206,8 +208,7 @@ DirectShape direct_shape(const Call& call, const DirectTraits& traits, int worke
         return shape_in_order(parts, order, false, bundled_groups(parts, order, traits), traits, workers);
     };
     const DirectShape rows = in_order(as_rows);
-    if (parts.cells.exist)
-        return deepened(rows, parts, traits, workers);  // a cell's filters are found by their columns
+    if (parts.cells.exist && !parts.zips) return deepened(rows, parts, traits, workers);
     const DirectShape columns = in_order(BandOrder::pixels_as_columns);
     const bool as_columns = direct_cycles(columns, traits) < direct_cycles(rows, traits);
     return deepened(as_columns ? columns : rows, parts, traits, workers);

@@ -122,8 +122,8 @@ struct DirectMultiply {
                                 const DirectOutput<S, T>& output, const Piece<kEven>& piece) {
         constexpr bool kColumns = order == BandOrder::pixels_as_columns;
         const DirectShape& shape = operands.shape;
-        const bool contiguous =
-            shape.cells.exist ? shape.cells.run == shape.a.filters : output.out.stride[kColumns ? 3 : 1] == 1;
+        const bool contiguous = shape.cells.exist ? output.first % shape.cells.run + output.filters <= shape.cells.run
+                                                  : output.out.stride[kColumns ? 3 : 1] == 1;
         const bool stores_itself = (!shape.flat || shape.seamless) && !shape.zips && contiguous;
         const DepthSteps steps{block.offsets, shape.run, shape.step};
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
@@ -175,6 +175,7 @@ struct DirectMultiply {
                                     int64_t width, int64_t part_sums, int64_t part) {
         const DirectShape& shape = output.shape;
         if (shape.cells.exist) {
+            if (kColumns) return output.zip_cell_rows(panel, tile, width);
             shape.zips ? output.zip_cells(panel, tile) : output.store_cells(panel, tile);
         } else if (shape.zips) {
             if (part % 2 == 0) return;

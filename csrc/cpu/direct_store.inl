@@ -27,7 +27,7 @@ struct DirectOutput {
     // A panel of one run whose vectors are contiguous in the tensor.
     PYCONV_INLINE TileOutput<S> tile(const PixelPanel& panel, bool filters_are_rows, int64_t columns) const {
         S* to = data + out.offset(panel.image, 0, panel.row, panel.column);
-        if (shape.cells.exist) to += first;
+        if (shape.cells.exist) to += shape.cells.offset(first);
         const int64_t step = out.stride[filters_are_rows ? 1 : 3];
         constexpr int64_t kBytes = W * static_cast<int64_t>(sizeof(S));
         const bool aligned = reinterpret_cast<uintptr_t>(to) % kBytes == 0 && step % W == 0 && columns % W == 0;
@@ -165,6 +165,21 @@ struct DirectOutput {
                         store_zipped(square[i], both ? square[(i + 1) % W] : V::zero(),
                                      pixel + shape.cells.offset(first + f + i) + 2 * k, count);
                 }
+        });
+    }
+
+    // The same where filters are rows.
+    PYCONV_INLINE void zip_cell_rows(const PixelPanel& panel, const T* sums, int64_t width) const {
+        const bool both = shape.cells.columns == 2;
+        for_each_run(panel, [&](const PixelRun& run) {
+            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            for (int64_t f = 0; f < filters; f += both ? 2 : 1) {
+                const T* from = sums + f * width + run.lane;
+                S* to = pixel + shape.cells.offset(first + f);
+                for (int64_t k = 0; k < run.length; k += W)
+                    store_zipped(V::load(from + k), both ? V::load(from + width + k) : V::zero(), to + 2 * k,
+                                 smaller(2 * (run.length - k), left - 2 * (run.column + k)));
+            }
         });
     }
 
