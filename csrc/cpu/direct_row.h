@@ -22,17 +22,23 @@ struct DirectRow {
 
     static size_t workspace(const Call& call, int workers) {
         if (call.pass == Pass::grad_weight)
-            return Weight::workspace(weight_gradient(call.problem, call.tensors), workers);
+            return Weight::workspace(gradient_at(gradient(call), Kernels::traits(), 0), workers);
         return Kernels::workspace(call, workers);
     }
 
     static Status run(const Call& call, void* workspace, Executor& executor) {
-        if (call.pass == Pass::grad_weight)
-            Weight::run(weight_gradient(call.problem, call.tensors), workspace, executor);
-        else
+        if (call.pass != Pass::grad_weight) {
             Kernels::run(call, workspace, executor);
+            return {};
+        }
+        const WeightGradient whole = gradient(call);
+        for (int64_t i = 0; i < gradients_of(whole, Kernels::traits()); ++i)
+            Weight::run(gradient_at(whole, Kernels::traits(), i), workspace, executor);
         return {};
     }
+
+private:
+    static WeightGradient gradient(const Call& call) { return weight_gradient(call.problem, call.tensors); }
 };
 
 // The same of a WeightRows<...>.

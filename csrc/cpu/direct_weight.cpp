@@ -125,6 +125,24 @@ WeightGradient merge_axes(const WeightGradient& whole) {
     return a;
 }
 
+int64_t gradients_of(const WeightGradient& a, const DirectTraits& traits) {
+    constexpr int64_t kChannels = 4;  // each packs grad_output again
+    const bool planes = a.input.stride[3] == 1 && a.input.stride[1] != 1 && a.grad_weight.stride[3] == 1;
+    const bool vectors = a.x.taps % traits.width == 0 && a.x.dilation == 1 && reads_inside(a.x);
+    return planes && vectors && a.groups == 1 && a.channels <= kChannels && traits.pair == 1 ? a.channels : 1;
+}
+
+WeightGradient gradient_at(const WeightGradient& whole, const DirectTraits& traits, int64_t index) {
+    WeightGradient a = whole;
+    if (gradients_of(whole, traits) == 1) return a;
+    const int64_t size = size_of(a.dtype);
+    a.input.data = static_cast<char*>(a.input.data) + index * a.input.stride[1] * size;
+    a.grad_weight.data = static_cast<char*>(a.grad_weight.data) + index * a.grad_weight.stride[1] * size;
+    a.channels = a.x.taps, a.x.taps = 1;
+    a.input.stride[1] = a.grad_weight.stride[1] = 1;
+    return a;
+}
+
 int64_t WeightShape::filter_panel(int64_t filters, const DirectTraits& traits) const {
     return filters_are_columns ? traits.columns() : ceil_div(filters, ceil_div(filters, traits.rows));
 }
@@ -231,8 +249,7 @@ WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& trait
 }
 
 std::string direct_weight_refusal(const Call& call, const DirectTraits& traits) {
-    const WeightGradient gradient = weight_gradient(call.problem, call.tensors);
-    const WeightShape shape = weight_shape(gradient, traits);
+    const WeightShape shape = weight_shape(gradient_at(weight_gradient(call.problem, call.tensors), traits, 0), traits);
     const WeightScratch scratch = weight_scratch(shape, traits);
     const int64_t most = static_cast<int64_t>(std::max(scratch.shared, scratch.total));
     if (most > kScratchBytes)
@@ -247,7 +264,7 @@ double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     constexpr double kRate[kIsas] = {1.6, 3.2, 3.2, 3.2}, kSum = 4.3, kUnit = 1500;
     const double rate = kRate[static_cast<int>(traits.isa)];
     const WeightGradient gradient = weight_gradient(call.problem, call.tensors);
-    const WeightShape shape = weight_shape(gradient, traits);
+    const WeightShape shape = weight_shape(gradient_at(gradient, traits, 0), traits);
     const WeightGradient& a = shape.a;
     const double pixels = static_cast<double>(a.pixels()), units = static_cast<double>(shape.units());
     const double blocks = static_cast<double>(shape.blocks());
@@ -267,6 +284,7 @@ double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     cycles += blocks * pixels * 6 * static_cast<double>(ceil_div(shape.filter_block, traits.rows));
     cycles += static_cast<double>(a.groups * a.filters * a.channels * a.taps()) *
               ((whole_vectors ? 1.2 : 1.5) + 0.2 * static_cast<double>(shape.chunks));
+    cycles *= static_cast<double>(gradients_of(gradient, traits));
     return (cycles / rate + 3000) * 1e-9 + memory_seconds(call.problem);
 }
 

@@ -52,6 +52,11 @@ struct WeightShape {
 // Of a kernel that reads single pixels the image axes become one, where they lie so.
 WeightGradient merge_axes(const WeightGradient& whole);
 
+// A call is several gradients, one for each channel, where channels are planes and the pixels that a kernel row reads are whole
+// vectors of one: patches of images. Its channels are then those neighbours, so that nothing is turned.
+int64_t gradients_of(const WeightGradient& a, const DirectTraits& traits);
+WeightGradient gradient_at(const WeightGradient& a, const DirectTraits& traits, int64_t index);
+
 WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits);
 
 // Byte offsets: sums of every tile, shared, where there are chunks to add; then a worker's offsets of pixels, band, packed
