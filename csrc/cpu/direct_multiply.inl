@@ -127,17 +127,18 @@ struct DirectMultiply {
         const bool stores_itself = (!shape.flat || shape.seamless) && !shape.zips && contiguous;
         const DepthSteps steps{block.offsets, shape.run, shape.step};
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
+        constexpr int64_t kPanelsNear = 8;  // in the first level cache, from their sums to their storing
         T* tile = operands.sums + part * operands.part_sums;
         PanelCursor<kEven> cursor = piece.begin;
         [[maybe_unused]] PanelCursor<kEven> next = piece.next;
-        const bool direct = block.last && stores_itself;
-        for (int64_t left = piece.count, run; left > 0; left -= run, cursor.next(run), tile += run * MR * NR) {
+        const bool direct = block.last && stores_itself, by_scratch = block.last && !stores_itself;
+        for (int64_t left = piece.count, run; left > 0; left -= run, tile += run * MR * NR) {
             const PixelPanel panel = cursor.at();
             if constexpr (kAsks) {
                 ask_for<order>(operands, next.position(), piece);
                 next.next();
             }
-            run = kAsks || (block.last && !direct) ? 1 : smaller(left, cursor.alike());
+            run = kAsks ? 1 : smaller(smaller(left, cursor.alike()), by_scratch ? kPanelsNear : left);
             const int64_t rows = kColumns ? output.filters : panel.count;
             const int64_t columns = kColumns ? panel.count : output.filters;
             const TileOutput<S> to = direct ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
@@ -145,7 +146,11 @@ struct DirectMultiply {
                 block.depth, block.filters, shape.filter_panel, operands.band + cursor.position(panel.column),
                 shape.pixel_pitch, steps, tile, block.accumulate, to,
                 {run, panel.count * shape.pixel_pitch, direct ? panel.count * output.out.stride[3] : 0, MR * NR});
-            if (block.last && !direct) store<kColumns>(output, panel, tile, width, operands.part_sums, part);
+            if (by_scratch)
+                for (int64_t k = 0; k < run; ++k, cursor.next())
+                    store<kColumns>(output, cursor.at(), tile + k * MR * NR, width, operands.part_sums, part);
+            else
+                cursor.next(run);
         }
     }
 

@@ -18,8 +18,8 @@ struct DirectOutput {
     // Calls body(run) for each run of a panel's pixels.
     template <class Body>
     PYCONV_INLINE void for_each_run(const PixelPanel& panel, const Body& body) const {
-        if (shape.seamless)
-            body(PixelRun{0, static_cast<int>(panel.count), 0, panel.at});
+        if (shape.seamless || !shape.flat)
+            body(PixelRun{0, static_cast<int>(panel.count), panel.row, panel.column});
         else
             panel.for_each_run(shape.x.length, columns, body);
     }
@@ -58,12 +58,15 @@ struct DirectOutput {
                 const V added = bias ? V::load_first(bias + f, lanes) : V::zero();
                 for (int k = 0; k < run.length; k += W) {
                     V square[W];
+#pragma GCC unroll 16
                     for (int i = 0; i < W; ++i)
                         square[i] = i < lanes ? V::load(sums + (f + i) * width + run.lane + k) : V::zero();
                     transpose(square);
-                    for (int i = 0; i < smaller(W, run.length - k); ++i)
-                        store(square[i], added, pixel + (k + i) * out.stride[3] + f * out.stride[1], out.stride[1],
-                              lanes);
+#pragma GCC unroll 16
+                    for (int i = 0; i < W; ++i)
+                        if (i < run.length - k)
+                            store(square[i], added, pixel + (k + i) * out.stride[3] + f * out.stride[1], out.stride[1],
+                                  lanes);
                 }
             }
         });
@@ -96,12 +99,22 @@ struct DirectOutput {
     // A square of pixels by filters, turned so that each filter's pixels are side by side.
     PYCONV_INLINE void store_transposed(const T* from, V added, S* to, int count, int pixels) const {
         V square[W];
-        for (int k = 0; k < W; ++k) {
-            square[k] = k < pixels ? V::load(from + k * NR) : V::zero();
-            if (bias) square[k] = square[k] + added;
+        if (out.stride[3] == 1 && count == W) {
+            turn(from, pixels, square, bias ? &added : nullptr);
+            return store_square<W>(square, to, out.stride[1], pixels);
         }
-        transpose(square);
-        for (int f = 0; f < count; ++f) store_strided(square[f], to + f * out.stride[1], out.stride[3], pixels);
+        V others[W];  // another square: one that a loop goes over is in memory
+        turn(from, pixels, others, bias ? &added : nullptr);
+        for (int f = 0; f < count; ++f) store_strided(others[f], to + f * out.stride[1], out.stride[3], pixels);
+    }
+
+    // A square's first `lanes` lanes: at most N. How a row is stored is settled once.
+    template <int N>
+    static PYCONV_INLINE void store_square(const V (&square)[W], S* to, int64_t step, int64_t lanes) {
+        if constexpr (N > 1)
+            if (lanes < N) return store_square<N - 1>(square, to, step, lanes);
+#pragma GCC unroll 16
+        for (int f = 0; f < W; ++f) N == W ? square[f].store(to + f * step) : square[f].store_first(to + f * step, N);
     }
 
     // Two vectors of neighbouring parts, their elements in turn; `count` of them.
@@ -140,14 +153,21 @@ struct DirectOutput {
                     turn(even + at, run.length - k, evens);
                     turn(odd + at, run.length - k, odds);
                     const int64_t count = smaller(2 * (run.length - k), left - 2 * (run.column + k));
-                    for (int i = 0; i < smaller(W, filters - f); ++i)
-                        store_zipped(evens[i], odds[i], pixel + (f + i) * out.stride[1] + 2 * k, count);
+#pragma GCC unroll 16
+                    for (int i = 0; i < W; ++i)
+                        if (i < filters - f)
+                            store_zipped(evens[i], odds[i], pixel + (f + i) * out.stride[1] + 2 * k, count);
                 }
         });
     }
 
-    static PYCONV_INLINE void turn(const T* from, int64_t pixels, V (&square)[W]) {
+    static PYCONV_INLINE void turn(const T* from, int64_t pixels, V (&square)[W], const V* added = nullptr) {
+#pragma GCC unroll 16
         for (int k = 0; k < W; ++k) square[k] = k < pixels ? V::load(from + k * NR) : V::zero();
+        if (added) {
+#pragma GCC unroll 16
+            for (int k = 0; k < W; ++k) square[k] = square[k] + *added;
+        }
         transpose(square);
     }
 
@@ -161,9 +181,15 @@ struct DirectOutput {
                     V square[W];
                     turn(sums + (run.lane + k) * NR + f, run.length - k, square);
                     const int64_t count = smaller(2 * (run.length - k), left - 2 * (run.column + k));
-                    for (int i = 0; i < smaller(W, filters - f); i += both ? 2 : 1)
-                        store_zipped(square[i], both ? square[(i + 1) % W] : V::zero(),
-                                     pixel + shape.cells.offset(first + f + i) + 2 * k, count);
+                    const auto zip = [&](int i, V even, V odd) {
+                        if (i < filters - f)
+                            store_zipped(even, odd, pixel + shape.cells.offset(first + f + i) + 2 * k, count);
+                    };
+#pragma GCC unroll 8
+                    for (int i = 0; i < W; i += 2) {
+                        zip(i, square[i], both ? square[i + 1] : V::zero());
+                        if (!both) zip(i + 1, square[i + 1], V::zero());
+                    }
                 }
         });
     }

@@ -231,6 +231,43 @@ struct Vec<double> {
     }
 };
 
+// Squares of lanes, rows to columns. Only the last step crosses the halves of vectors, so that these take half as many shuffles
+// as zips of whole vectors (transpose.inl).
+PYCONV_INLINE void transpose(Vec<float> (&rows)[8]) {
+    __m256 pairs[8], fours[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(rows[i].v, rows[i + 1].v);
+        pairs[i + 1] = _mm256_unpackhi_ps(rows[i].v, rows[i + 1].v);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        fours[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+        fours[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+        fours[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+        fours[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        rows[i].v = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        rows[i + 4].v = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+}
+
+PYCONV_INLINE void transpose(Vec<double> (&rows)[4]) {
+    __m256d pairs[4];
+#pragma GCC unroll 2
+    for (int i = 0; i < 4; i += 2) {
+        pairs[i] = _mm256_unpacklo_pd(rows[i].v, rows[i + 1].v);
+        pairs[i + 1] = _mm256_unpackhi_pd(rows[i].v, rows[i + 1].v);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+        rows[i].v = _mm256_permute2f128_pd(pairs[i], pairs[i + 2], 0x20);
+        rows[i + 2].v = _mm256_permute2f128_pd(pairs[i], pairs[i + 2], 0x31);
+    }
+}
+
 PYCONV_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm256_add_ps(a.v, b.v)}; }
 PYCONV_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm256_add_pd(a.v, b.v)}; }
 PYCONV_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm256_sub_ps(a.v, b.v)}; }
