@@ -19,7 +19,7 @@ constexpr int64_t kDeepBlock = 144, kDeepBandBytes = 160 << 10, kDeepSumsBytes =
 // of those for each multiply-add, and as rows. A tile has so many panels of filters at least.
 constexpr int64_t kPieceBytes = 16 << 10, kColumnsFilterBytes = 256 << 10, kRowsFilterBytes = 128 << 10;
 constexpr int64_t kPiecePanels = 4;
-constexpr int64_t kLongPixel = 1 << 10;  // shorter ones the hardware follows by itself
+constexpr int64_t kPixel = 256, kLongPixel = 1 << 10;  // shorter ones the hardware follows by itself
 constexpr int64_t kBandsPackingTheirOwn = 2;
 
 // Blocks of about `block` outputs at most, all of one size but the last, in multiples of `quantum`.
@@ -190,7 +190,9 @@ void cut_into_tiles(DirectShape* shape, const DirectTraits& traits, int workers)
     if (shape->in_place && columns) lengthen_last(shape, panel, traits);
     shape->filters_in_tile = shape->bundle == 1 && shape->bands() <= kBandsPackingTheirOwn;
     shape->piece = panels_of_a_piece(*shape, traits);
-    shape->asks = shape->piece && (columns || pixel_bytes >= kLongPixel);
+    // Pixels one after the other: the micro-kernel itself asks for them, which costs less.
+    const bool follow = shape->taps == 1 && a.x.stride * a.input.stride[3] == a.channels;
+    shape->asks = shape->piece && (columns || pixel_bytes >= (follow ? kPixel : kLongPixel));
 }
 
 }  // namespace pyconv

@@ -7,6 +7,7 @@ struct DirectMultiply {
     using V = Vec<T>;
     using Filters = DirectFilters<S, O, kPair>;
     static constexpr int W = V::width, NR = 2 * W;
+    static constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(O));  // elements of one
 
     struct Operands {
         const DirectShape& shape;
@@ -52,7 +53,14 @@ struct DirectMultiply {
         for (int64_t k = 0; k < shape.piece; ++k) piece.next.next();
         if (shape.asks) {
             const int64_t calls = (last - first) * ceil_div(channels, shape.channel_block);
-            piece.ask = ceil_div(kColumns ? shape.depth : width, calls);
+            const int64_t pixels = width * shape.pixel_pitch;
+            piece.all = kColumns ? shape.depth : width;
+            if (shape.run > 1 && (kColumns || shape.pixel_pitch == channels)) {  // asked for by the micro-kernel
+                piece.ahead = shape.piece * pixels;
+                piece.line = kColumns ? shape.channel_pitch : kLine;
+                if (!kColumns) piece.all = ceil_div(pixels, kLine);
+            }
+            piece.ask = ceil_div(piece.all, calls);
         }
         for (int64_t left = panels.count(); left > 0; left -= shape.piece) {
             piece.count = smaller(left, shape.piece), piece.asked = 0;
@@ -134,18 +142,28 @@ struct DirectMultiply {
         const bool direct = block.last && stores_itself, by_scratch = block.last && !stores_itself;
         for (int64_t left = piece.count, run; left > 0; left -= run, tile += run * MR * NR) {
             const PixelPanel panel = cursor.at();
-            if constexpr (kAsks) {
+            Walk walk = shape.run > 1 ? Walk::even : Walk::table;
+            const O* const pixels = operands.band + cursor.position(panel.column);
+            TileRun tiles{1, panel.count * shape.pixel_pitch, direct ? panel.count * output.out.stride[3] : 0, MR * NR};
+            if (kAsks && piece.ahead) {
+                tiles.asks = smaller(piece.ask, piece.all - piece.asked);
+                if (tiles.asks > 0) walk = Walk::asking;
+                // Of a line that two panels share the one before has asked for.
+                tiles.ahead =
+                    reinterpret_cast<const char*>(pixels + piece.ahead + piece.asked * piece.line + kLine - 1);
+                tiles.ahead_step = piece.line * static_cast<int64_t>(sizeof(O));
+            } else if (kAsks && piece.ask > 0) {
                 ask_for<order>(operands, next.position(), piece);
                 next.next();
             }
-            run = kAsks ? 1 : smaller(smaller(left, cursor.alike()), by_scratch ? kPanelsNear : left);
+            const bool one = kAsks && piece.ask > 0 && !piece.ahead;
+            tiles.count = run = one ? 1 : smaller(smaller(left, cursor.alike()), by_scratch ? kPanelsNear : left);
             const int64_t rows = kColumns ? output.filters : panel.count;
             const int64_t columns = kColumns ? panel.count : output.filters;
             const TileOutput<S> to = direct ? output.tile(panel, kColumns, columns) : TileOutput<S>{};
-            BandTiles<S, T, order, MR, O>::pick(rows, columns, shape.run > 1)(
-                block.depth, block.filters, shape.filter_panel, operands.band + cursor.position(panel.column),
-                shape.pixel_pitch, steps, tile, block.accumulate, to,
-                {run, panel.count * shape.pixel_pitch, direct ? panel.count * output.out.stride[3] : 0, MR * NR});
+            BandTiles<S, T, order, MR, O>::pick(rows, columns, walk)(block.depth, block.filters, shape.filter_panel,
+                                                                     pixels, shape.pixel_pitch, steps, tile,
+                                                                     block.accumulate, to, tiles);
             if (by_scratch)
                 for (int64_t k = 0; k < run; ++k, cursor.next())
                     store<kColumns>(output, cursor.at(), tile + k * MR * NR, width, operands.part_sums, part);
@@ -157,7 +175,6 @@ struct DirectMultiply {
     // Asks for some of the lines of the source that the panel at a position reads.
     template <BandOrder order, bool kEven>
     static PYCONV_INLINE void ask_for(const Operands& operands, int64_t position, const Piece<kEven>& piece) {
-        constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(O));
         const DirectShape& shape = operands.shape;
         const O* at = operands.band + position;
         const int64_t width = piece.begin.of.width;
@@ -206,11 +223,11 @@ struct DirectMultiply {
                 const O* band = operands.band + panel.image * shape.image_pitch + panel.at;
                 const O* filters =
                     operands.filters + Filters::at(shape, operands.group, 0, 0) + at * shape.filter_panel;
-                const auto kernel =
-                    BandTiles<S, T, BandOrder::pixels_as_columns, MR, O>::pick(output.filters, panel.count, false);
+                const auto kernel = BandTiles<S, T, BandOrder::pixels_as_columns, MR, O>::pick(
+                    output.filters, panel.count, Walk::table);
                 for (int64_t g = 0; g < groups; ++g) {
                     kernel(depth, filters, shape.filter_panel, band, 1, {operands.offsets + at, 1, 0},
-                           operands.sums + g * output.filters * width, false, TileOutput<S>{}, {1, 0, 0, 0});
+                           operands.sums + g * output.filters * width, false, TileOutput<S>{}, TileRun{1, 0, 0, 0});
                     band += channels * shape.channel_pitch, filters += shape.filter_panel * shape.depth;
                 }
                 output.store_turned(panel, operands.sums, width, groups * output.filters);

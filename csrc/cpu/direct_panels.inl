@@ -97,6 +97,9 @@ template <bool kEven>
 struct Piece {
     PanelCursor<kEven> begin;
     int64_t count;
-    PanelCursor<kEven> next;     // piece
-    int64_t asked = 0, ask = 0;  // lines of each of its panels, so far, and by each panel of filters
+    PanelCursor<kEven> next;  // piece
+    // Of each of its panels: lines of pixels or of channels, or lines of memory where those are side by side; so far, by each
+    // panel of filters, all.
+    int64_t asked = 0, ask = 0, all = 0;
+    int64_t ahead = 0, line = 0;  // elements from a panel to the one of the next piece, and from a line to the next
 };

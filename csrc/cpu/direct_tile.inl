@@ -34,21 +34,86 @@ struct DepthSteps {
     int64_t run, step;  // of even steps: so many before the table is asked again
 };
 
-// Tiles of equal size one after the other, and the elements from one to the next: of the band, of the tensor, of c.
+// Tiles of equal size one after the other, and the elements from one to the next: of the band, of the tensor, of c. Each asks
+// memory for some lines that are ahead, a step apart: for the first of a tile at `ahead`, for the next tile's a tile further on.
 struct TileRun {
     int64_t count, band, out, sums;
+    const char* ahead = nullptr;
+    int64_t ahead_step = 0, asks = 0;  // in bytes; how many, of the depth at most
 };
 
-template <class S, class T, class O, BandOrder order, int NR, int M, int NV, bool kEven>
-void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
-                   const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out, const TileRun& run) {
+// How the depth is gone through: by the table, evenly, evenly and asking for what is ahead.
+enum class Walk { table, even, asking };
+
+// Rows a distance apart have a pointer each where there are registers for them, so that an offset is all that an address adds
+// to it.
+template <BandOrder order, int M>
+constexpr bool kHasPointers = order == BandOrder::pixels_as_rows && M <= 6;
+
+// Steps [begin, end) of the depth, found by the table one by one or the first of them. Returns the next step's filters.
+template <class T, class O, BandOrder order, int NR, int M, int NV, bool kEven, bool kAsks>
+PYCONV_INLINE const O* add_depth(int64_t begin, int64_t end, const O* filter, int64_t filter_step, const O* band,
+                                 int64_t distance, const O* const (&pointer)[M], const DepthSteps& steps,
+                                 const char* ahead, int64_t ahead_step, Vec<T> (&sum)[M][NV]) {
     using V = Vec<T>;
     using Operand = Vec<O>;  // fma(Operand, Operand, V) adds their products to V
     static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
     constexpr bool kColumns = order == BandOrder::pixels_as_columns;
-    constexpr bool kDistant = order == BandOrder::pixels_as_rows;
+    constexpr bool kDistant = order == BandOrder::pixels_as_rows, kPointers = kHasPointers<order, M>;
     constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
+    constexpr int kLine = 64, kBytes = NV * V::width * static_cast<int>(sizeof(O));  // of a step's pixels, as columns
+    int64_t offset = steps.offsets[begin];
+#pragma GCC unroll 2
+    for (int64_t d = begin; d < end; ++d) {
+        if (!kEven) offset = steps.offsets[d];
+        if (kAsks) {
+#pragma GCC unroll 8
+            for (int line = 0; line < (kColumns && kBytes > kLine ? kBytes : kLine); line += kLine)
+                __builtin_prefetch(ahead + line);
+            ahead += ahead_step;
+        }
+        const O* at = band + offset;
+        const O* a = kColumns ? filter : at;
+        const O* b = kColumns ? at : filter;
+        if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
+            Operand row[NV];
+#pragma GCC unroll 2
+            for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
+#pragma GCC unroll 16
+            for (int i = 0; i < M; ++i) {
+                // Three rows from one pointer: what addresses can multiply a distance by is one and two.
+                const Operand element = Operand::all(kPointers  ? pointer[i][offset]
+                                                     : kDistant ? a[i % 3 * distance]
+                                                                : a[i * kRow]);
+                if (kDistant && i % 3 == 2) a += 3 * distance;
+#pragma GCC unroll 2
+                for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
+            }
+        } else {  // few rows, the other way round
+            Operand element[M];
+#pragma GCC unroll 8
+            for (int i = 0; i < M; ++i) element[i] = Operand::all(a[i * kRow]);
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) {
+                const Operand row = Operand::load(b + v * V::width);
+#pragma GCC unroll 8
+                for (int i = 0; i < M; ++i) sum[i][v] = Operand::fma(element[i], row, sum[i][v]);
+            }
+        }
+        filter += kColumns ? filter_step : NR;
+        if (kEven) offset += steps.step;
+    }
+    return filter;
+}
+
+template <class S, class T, class O, BandOrder order, int NR, int M, int NV, Walk walk>
+void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O* band, int64_t distance,
+                   const DepthSteps& steps, T* c, bool accumulate, const TileOutput<S>& out, const TileRun& run) {
+    using V = Vec<T>;
+    constexpr bool kColumns = order == BandOrder::pixels_as_columns;
+    constexpr bool kEven = walk != Walk::table, kAsks = walk == Walk::asking;
     S* to = out.data;
+    const char* ahead = run.ahead;
     for (int64_t left = run.count; left > 0; --left, band += run.band, c += run.sums, to += run.out) {
         if (out.data && out.writing == Writing::fetched) {
 #pragma GCC unroll 16
@@ -61,54 +126,25 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
         for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
-        // Rows a distance apart have a pointer each where there are registers for them, so that an offset is all that an
-        // address adds to it.
-        constexpr bool kPointers = kDistant && M <= 6;
-        const O* pointer[kPointers ? M : 1];
+        const O* pointer[M];
 #pragma GCC unroll 6
-        for (int i = 0; kPointers && i < M; ++i) {
+        for (int i = 0; kHasPointers<order, M> && i < M; ++i) {
             pointer[i] = band + i * distance;
             asm("" : "+r"(pointer[i]));  // else the compiler adds distances up at each step instead
         }
         const O* filter = filters;
         for (int64_t begin = 0, end; begin < depth; begin = end) {
-            end = kEven ? smaller(depth, begin + steps.run) : depth;
-            int64_t offset = steps.offsets[begin];
-#pragma GCC unroll 2
-            for (int64_t d = begin; d < end; ++d) {
-                if (!kEven) offset = steps.offsets[d];
-                const O* at = band + offset;
-                const O* a = kColumns ? filter : at;
-                const O* b = kColumns ? at : filter;
-                if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
-                    Operand row[NV];
-#pragma GCC unroll 2
-                    for (int v = 0; v < NV; ++v) row[v] = Operand::load(b + v * V::width);
-#pragma GCC unroll 16
-                    for (int i = 0; i < M; ++i) {
-                        // Three rows from one pointer: what addresses can multiply a distance by is one and two.
-                        const Operand element = Operand::all(kPointers  ? pointer[i][offset]
-                                                             : kDistant ? a[i % 3 * distance]
-                                                                        : a[i * kRow]);
-                        if (kDistant && i % 3 == 2) a += 3 * distance;
-#pragma GCC unroll 2
-                        for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
-                    }
-                } else {  // few rows, the other way round
-                    Operand element[M];
-#pragma GCC unroll 8
-                    for (int i = 0; i < M; ++i) element[i] = Operand::all(a[i * kRow]);
-#pragma GCC unroll 8
-                    for (int v = 0; v < NV; ++v) {
-                        const Operand row = Operand::load(b + v * V::width);
-#pragma GCC unroll 8
-                        for (int i = 0; i < M; ++i) sum[i][v] = Operand::fma(element[i], row, sum[i][v]);
-                    }
-                }
-                filter += kColumns ? filter_step : NR;
-                if (kEven) offset += steps.step;
+            if (kAsks && begin == 0) {
+                end = smaller(depth, run.asks);
+                filter = add_depth<T, O, order, NR, M, NV, true, true>(begin, end, filter, filter_step, band, distance,
+                                                                       pointer, steps, ahead, run.ahead_step, sum);
+                continue;
             }
+            end = kEven ? smaller(depth, begin + steps.run) : depth;
+            filter = add_depth<T, O, order, NR, M, NV, kEven, false>(begin, end, filter, filter_step, band, distance,
+                                                                     pointer, steps, nullptr, 0, sum);
         }
+        if (kAsks) ahead += run.band * static_cast<int64_t>(sizeof(O));
         if (!out.data) {
 #pragma GCC unroll 16
             for (int i = 0; i < M; ++i)
@@ -161,11 +197,19 @@ struct BandTiles {
     }
 
     struct Table {
-        Function at[2][MR][8];
+        Function at[3][MR][8];
+        template <int M, int NV, Walk walk>
+        constexpr void fill_walk() {
+            at[static_cast<int>(walk)][M - 1][NV - 1] =
+                &multiply_band<S, T, O, order, widest(M) * Vec<T>::width, M, NV, walk>;
+        }
         template <int M, int NV>
         constexpr void fill() {
-            at[0][M - 1][NV - 1] = &multiply_band<S, T, O, order, widest(M) * Vec<T>::width, M, NV, false>;
-            at[1][M - 1][NV - 1] = &multiply_band<S, T, O, order, widest(M) * Vec<T>::width, M, NV, true>;
+            fill_walk<M, NV, Walk::table>();
+            fill_walk<M, NV, Walk::even>();
+            // What is read in place is neither widened nor in pairs, nor spread.
+            if constexpr (std::is_same_v<S, O> && order != BandOrder::channels_as_rows)
+                fill_walk<M, NV, Walk::asking>();
             if constexpr (NV > 1) fill<M, NV - 1>();
         }
         template <int M>
@@ -177,7 +221,7 @@ struct BandTiles {
     };
     static constexpr Table kTable{};
 
-    static Function pick(int64_t rows, int64_t columns, bool even) {
-        return kTable.at[even][rows - 1][(columns - 1) / Vec<T>::width];
+    static Function pick(int64_t rows, int64_t columns, Walk walk) {
+        return kTable.at[static_cast<int>(walk)][rows - 1][(columns - 1) / Vec<T>::width];
     }
 };
