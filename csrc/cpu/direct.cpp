@@ -14,7 +14,11 @@ namespace pyconv {
 
 namespace {
 
+constexpr double kGathers = 0.94;                          // rows that are far apart cost a little more to read
+constexpr int64_t kSecondWay = 64 << 10, kSecondWays = 4;  // 512 KiB in eight ways, and more
 constexpr double kDeepFavour = 1.03;  // their shorter blocks are also kinder to the first level cache
+constexpr double kOverInPlace =
+    0.9;  // but nothing is packed where the source itself is read, and memory is asked for it
 
 // An axis that only reads position i for output i can be joined with another: rows that follow each other in memory.
 bool reads_itself(const Axis& axis) {
@@ -56,9 +60,8 @@ bool stays(int64_t lines, int64_t step, int64_t way, int64_t ways) {
 // panel do not want more lines of a set of the first level cache than it has, or, as columns, the pixels of whole images
 // do, and the channels do not want more of the second's.
 bool reads_in_place(const Correlation& a, BandOrder order, const DirectTraits& traits) {
-    constexpr int64_t kFirstWay = 4 << 10, kFirstWays = 6;     // 32 KiB in eight ways, 48 in twelve
-    constexpr int64_t kColumnsInPlace = 16;                    // of fewer, packing costs next to nothing
-    constexpr int64_t kSecondWay = 64 << 10, kSecondWays = 4;  // 512 KiB in eight ways, and more
+    constexpr int64_t kFirstWay = 4 << 10, kFirstWays = 6;  // 32 KiB in eight ways, 48 in twelve
+    constexpr int64_t kColumnsInPlace = 16;                 // of fewer, packing costs next to nothing
     const auto inside = [](const Axis& axis) {
         const int64_t last = (axis.out - 1) * axis.stride + (axis.taps - 1) * axis.dilation + axis.offset;
         return !axis.fold && axis.taps > 0 && axis.offset >= 0 && last < axis.size;
@@ -98,6 +101,16 @@ void set_parts(const Call& call, const DirectTraits& traits, DirectShape* shape)
     shape->a.channels = ceil_div(shape->source_channels, traits.pair);
 }
 
+// With panels of pixels from anywhere in the band, where rows are not whole panels and that is worth it.
+DirectShape gathers(const DirectShape& shape, const DirectTraits& traits) {
+    if (shape.order == BandOrder::pixels_as_columns || traits.rows > kPointers || shape.seamless || shape.piece)
+        return shape;
+    if (shape.images * shape.image_pitch > std::numeric_limits<int32_t>::max()) return shape;
+    DirectShape gathered = shape;
+    gathered.flat = false, gathered.gathered = true;
+    return direct_cycles(gathered, traits) < kGathers * direct_cycles(shape, traits) ? gathered : shape;
+}
+
 DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep, int64_t bundle,
                            const DirectTraits& traits, int workers) {
     DirectShape shape = parts;
@@ -106,7 +119,8 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
     shape.bundle = bundle;
     shape.depth = shape.taps * a.channels;
     const bool single = order == BandOrder::pixels_as_rows && traits.pair == 1;  // elements are read
-    shape.in_place = order != BandOrder::channels_as_rows && !deep && reads_in_place(a, order, traits);
+    shape.in_place = order != BandOrder::channels_as_rows && (!deep || order == BandOrder::pixels_as_rows) &&
+                     reads_in_place(a, order, traits);
     shape.lines = single && !shape.in_place && a.channels > 1 && a.input.stride[1] == 1;
     // Columns between are packed too, if taps read them.
     const bool every_column = a.x.taps >= a.x.stride && std::gcd(a.x.stride, a.x.dilation) == 1;
@@ -144,13 +158,13 @@ DirectShape shape_in_order(const DirectShape& parts, BandOrder order, bool deep,
     const bool single_tap = shape.taps == 1 && shape.parts == 1;
     shape.run = single_tap ? (spreads ? spread_channels(size) : a.channels) : 1;
     shape.step = spreads ? 1 : shape.channel_pitch;
-    shape.flat = shape.seamless = false;
+    shape.flat = shape.seamless = shape.gathered = false;
     const double apart = direct_cycles(shape, traits);
     shape.flat = !as_it_is && shape.x.step == 1;
     shape.seamless = shape.flat && shape.parts == 1 && !shape.cells.exist && shape.x.length == a.x.out &&
                      shape.x.blocks == 1 && a.output.stride[2] == a.x.out * a.output.stride[3];
     shape.flat = shape.flat && (shape.seamless || direct_cycles(shape, traits) < 0.95 * apart);
-    return shape;
+    return gathers(shape, traits);
 }
 
 // Groups to be done together, so that cache lines which several share are read by one: as columns, some vectors' worth of
@@ -166,19 +180,29 @@ int64_t bundled_groups(const DirectShape& shape, BandOrder order, const DirectTr
     return std::min(a.groups, ceil_div(4 * traits.width, std::min(a.channels, a.filters)));
 }
 
+// Whether the second level cache has places for a deep band's pixels, some of the channels of each.
+bool stays_in_place(const DirectShape& deep, const DirectTraits& traits) {
+    const int64_t pixels = deep.images * deep.y.block * deep.x.block;
+    return stays(pixels, std::abs(deep.pixel_pitch) * traits.compute_bytes, kSecondWay, kSecondWays);
+}
+
 // With deep bands where what they save of reading filters is worth it, and they leave no worker idle.
 DirectShape deepened(const DirectShape& shape, const DirectShape& parts, const DirectTraits& traits, int workers) {
     const bool whole = shape.a.channels <= shape.channel_block;
-    if (whole || shape.bundle > 1 || shape.lines || shape.in_place) return shape;
-    const DirectShape deep = shape_in_order(parts, shape.order, true, 1, traits, workers);
+    if (whole || shape.bundle > 1 || shape.lines || shape.piece) return shape;
+    if (shape.in_place && shape.order == BandOrder::pixels_as_columns) return shape;
+    DirectShape deep = shape_in_order(parts, shape.order, true, 1, traits, workers);
+    if (deep.in_place && !stays_in_place(deep, traits))
+        deep = shape_in_order(parts, BandOrder::channels_as_rows, true, 1, traits, workers);
     if (deep.tiles() < workers && deep.tiles() < shape.tiles()) return shape;
     const auto cycles = [&](const DirectShape& s) { return direct_cycles(s, traits) + direct_work(s, traits).read; };
-    return cycles(deep) < kDeepFavour * cycles(shape) ? deep : shape;
+    return cycles(deep) < (shape.in_place ? kOverInPlace : kDeepFavour) * cycles(shape) ? deep : shape;
 }
 
 }  // namespace
 
 int64_t DirectShape::pixel_panels(int64_t panel) const {
+    if (gathered) return ceil_div(images * y.block * x.block, panel);
     const int64_t flattened = (y.block - 1) * x.length + x.block;
     return images * (flat ? ceil_div(flattened, panel) : y.block * ceil_div(x.block, panel));
 }

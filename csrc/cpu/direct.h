@@ -55,6 +55,9 @@ enum class BandOrder {
 
 // A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache
 // sets.
+// Rows of a tile that have a pointer each: as many as there are registers for them.
+constexpr int64_t kPointers = 6;
+
 constexpr int64_t spread_channels(int64_t compute_bytes) { return 256 / compute_bytes; }
 constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
 
@@ -91,6 +94,7 @@ struct DirectShape {
     int64_t run, step;
     bool flat;       // panels run on from one band row to the next, over the positions between
     bool seamless;   // flat with no positions between, and none between the tensor's rows: runs go on too
+    bool gathered;   // panels take any pixels, across the ends of rows and of images: each row of a tile has a place
     int64_t bundle;  // groups of a tile: more than one where they are small and their channels lie side by side
     int64_t filter_panel, filter_panels;
     int64_t panels_per_block, filter_blocks;
@@ -111,7 +115,13 @@ struct DirectShape {
     int64_t pixel_panel(const DirectTraits& traits) const {
         return order == BandOrder::pixels_as_columns ? traits.columns() : traits.rows;
     }
-    int64_t pixel_panels(int64_t panel) const;           // of a whole band
+    int64_t pixel_panels(int64_t panel) const;  // of a whole band
+    // Whether pixels of all its panels, however they run on, are at one distance in the tensor.
+    bool even_output() const {
+        const View& out = a.output;
+        return x.blocks == 1 && !cells.exist && parts == 1 && out.stride[2] == a.x.out * out.stride[3] &&
+               (images == 1 || (y.blocks == 1 && out.stride[0] == a.y.out * out.stride[2]));
+    }
     int64_t filter_bytes(int64_t compute_bytes) const {  // of a tile
         return panels_per_block * filter_panel * depth * compute_bytes;
     }

@@ -85,7 +85,10 @@ struct Direct {
             };
             if (shape.deep) {
                 for (int64_t channel = 0; channel < a.channels; channel += shape.channel_block) {
-                    pack_band(shape, block_of(source, channel), packed);
+                    if (shape.in_place)
+                        band = in_place(block_of(source, channel));
+                    else
+                        pack_band(shape, block_of(source, channel), packed);
                     for (int64_t panel = first; panel < last; ++panel)
                         Multiply::multiply_block(operands(group, panel), channel);
                 }

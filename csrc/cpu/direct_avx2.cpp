@@ -30,6 +30,8 @@
 #include "cpu/direct_weight_rows.inl"
 #include "cpu/direct_weight_tile.inl"
 #include "cpu/direct_weight_pack.inl"
+#include "cpu/direct_weight_panel.inl"
+#include "cpu/direct_weight_sums.inl"
 #include "cpu/direct_weight.inl"
 #include "cpu/simd/isa_end.h"
 

@@ -145,7 +145,7 @@ void lengthen_last(DirectShape* shape, int64_t panel, const DirectTraits& traits
 }
 
 int64_t panels_of_a_piece(const DirectShape& shape, const DirectTraits& traits) {
-    if (!shape.in_place || shape.parts > 1 || shape.bundle > 1 || shape.filters_in_tile) return 0;
+    if (!shape.in_place || shape.deep || shape.parts > 1 || shape.bundle > 1 || shape.filters_in_tile) return 0;
     const bool columns = shape.order == BandOrder::pixels_as_columns;
     if (shape.filter_bytes(traits.compute_bytes) > (columns ? kColumnsFilterBytes : kRowsFilterBytes)) return 0;
     const int64_t channels = std::min(shape.channel_block, shape.a.channels);

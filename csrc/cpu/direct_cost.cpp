@@ -68,8 +68,17 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         else
             add_rows(run, static_cast<double>(runs));
     };
-    if (shape.flat) {
-        const int64_t last = a.y.out - (shape.y.blocks - 1) * shape.y.block;
+    const int64_t last = a.y.out - (shape.y.blocks - 1) * shape.y.block;
+    if (shape.gathered) {
+        const int64_t columns = ceil_div(a.x.out, shape.x.blocks);
+        const auto add_bands = [&](int64_t rows, int64_t bands) {
+            if (bands > 0)
+                add_rows(shape.images * rows * columns,
+                         static_cast<double>(bands * shape.x.blocks) / static_cast<double>(shape.images));
+        };
+        add_bands(shape.y.block, shape.y.blocks - 1);
+        add_bands(last, 1);
+    } else if (shape.flat) {
         add_runs((shape.y.block - 1) * shape.x.length + shape.x.block, shape.x.blocks * (shape.y.blocks - 1));
         add_runs((last - 1) * shape.x.length + shape.x.block, shape.x.blocks);
     } else {
@@ -85,7 +94,8 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
         const double vectors = static_cast<double>(ceil_div(a.filters, traits.width)) * pixels;
         const bool turned = a.output.stride[1] != 1;
         const double each = static_cast<double>(traits.width) * stored_each(shape, traits);
-        work.stores = vectors * (turned ? 6 + each : shape.flat && !shape.seamless ? 6 : 3);
+        const bool runs_on = (shape.flat && !shape.seamless) || (shape.gathered && !shape.even_output());
+        work.stores = vectors * (turned ? (shape.gathered ? 7 : 6) + each : runs_on ? 6 : 3);
     }
     work.tiles *= static_cast<double>(shape.parts);
     work.stores *= static_cast<double>(shape.parts);
@@ -118,9 +128,10 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
 
 double direct_cycles(const DirectShape& shape, const DirectTraits& traits) {
     const DirectWork work = direct_work(shape, traits);
-    constexpr double kTile = 60, kBand = 400;  // a call, its sums in and out; what a band costs besides
-    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed + kTile * work.tiles +
-           kBand * work.bands;
+    // A call, its sums in and out; the places of its pixels; what a band costs besides.
+    constexpr double kTile = 60, kPlaces = 25, kBand = 400;
+    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed +
+           (kTile + (shape.gathered ? kPlaces : 0)) * work.tiles + kBand * work.bands;
 }
 
 std::string direct_refusal(const Call& call, const DirectTraits& traits) {

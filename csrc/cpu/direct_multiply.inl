@@ -132,7 +132,8 @@ struct DirectMultiply {
         const DirectShape& shape = operands.shape;
         const bool contiguous = shape.cells.exist ? output.first % shape.cells.run + output.filters <= shape.cells.run
                                                   : output.out.stride[kColumns ? 3 : 1] == 1;
-        const bool stores_itself = (!shape.flat || shape.seamless) && !shape.zips && contiguous;
+        const bool runs_on = shape.gathered ? !shape.even_output() : shape.flat && !shape.seamless;
+        const bool stores_itself = !runs_on && !shape.zips && contiguous;
         const DepthSteps steps{block.offsets, shape.run, shape.step};
         const int64_t width = kColumns ? W * tile_vectors(MR, output.filters) : MR;
         constexpr int64_t kPanelsNear = 8;  // in the first level cache, from their sums to their storing
@@ -140,10 +141,12 @@ struct DirectMultiply {
         PanelCursor<kEven> cursor = piece.begin;
         [[maybe_unused]] PanelCursor<kEven> next = piece.next;
         const bool direct = block.last && stores_itself, by_scratch = block.last && !stores_itself;
+        constexpr int64_t kPanelsPlaced = kEven ? 8 : 0;  // found at once
+        int32_t places[kPanelsPlaced * MR + 1];
         for (int64_t left = piece.count, run; left > 0; left -= run, tile += run * MR * NR) {
             const PixelPanel panel = cursor.at();
             Walk walk = shape.run > 1 ? Walk::even : Walk::table;
-            const O* const pixels = operands.band + cursor.position(panel.column);
+            const O* const pixels = operands.band + (shape.gathered ? 0 : cursor.position(panel.column));
             TileRun tiles{1, panel.count * shape.pixel_pitch, direct ? panel.count * output.out.stride[3] : 0, MR * NR};
             if (kAsks && piece.ahead) {
                 tiles.asks = smaller(piece.ask, piece.all - piece.asked);
@@ -158,6 +161,11 @@ struct DirectMultiply {
             }
             const bool one = kAsks && piece.ask > 0 && !piece.ahead;
             tiles.count = run = one ? 1 : smaller(smaller(left, cursor.alike()), by_scratch ? kPanelsNear : left);
+            if (kEven && shape.gathered) {
+                tiles.count = run = smaller(run, kPanelsPlaced);
+                cursor.of.place(panel.at, run * panel.count, places);
+                tiles.places = places, tiles.band = 0;
+            }
             const int64_t rows = kColumns ? output.filters : panel.count;
             const int64_t columns = kColumns ? panel.count : output.filters;
             const TileOutput<S> to = direct ? output.tile(panel, kColumns, columns) : TileOutput<S>{};

@@ -5,17 +5,18 @@
 // Consecutive pixels of a panel that are neighbours in an image row.
 struct PixelRun {
     int lane, length;
-    int64_t row, column;  // of the first, within the band
+    int64_t image, row, column;  // of the first, within the band
 };
 
-// A panel of pixels: positions [at, at + count) of an image's band, among them (flat) positions that are no pixels.
+// A panel of pixels: positions [at, at + count) of an image's band, among them (flat) positions that are no pixels, or
+// (gathered) pixels of all images.
 struct PixelPanel {
     int64_t image, at, count;
-    int64_t row, column;  // of position `at`, unless rows are flat: then row 0 and the position
+    int64_t row, column;  // of position `at`, unless rows are flat or gathered: then row 0 and the position
 
-    // Calls body(run) for each run of pixels.
+    // Calls body(run) for each run of pixels, of an image's rows of so many positions.
     template <class Body>
-    PYCONV_INLINE void for_each_run(int64_t length, int64_t columns, const Body& body) const {
+    PYCONV_INLINE void for_each_run(int64_t rows, int64_t length, int64_t columns, const Body& body) const {
         for (int64_t k = 0; k < count;) {
             const int64_t row = (at + k) / length, column = (at + k) - row * length;
             if (column >= columns) {
@@ -23,19 +24,21 @@ struct PixelPanel {
                 continue;
             }
             const int64_t run = smaller(count - k, columns - column);
-            body(PixelRun{static_cast<int>(k), static_cast<int>(run), row, column});
+            const int64_t next = row / rows;  // 0 but where images follow each other
+            body(PixelRun{static_cast<int>(k), static_cast<int>(run), image + next, row - next * rows, column});
             k += run;
         }
     }
 };
 
-// All panels of a band: every row by itself, or all rows as one line with the positions between them. Rows of a tile cost
+// All panels of a band: every row by itself, or all rows as one line with the positions between them, or all pixels. Rows of a tile cost
 // what they hold, so they are shared out evenly; columns come in vectors, so the last panel takes the rest.
 template <bool kEven>
 struct PixelPanels {
     int64_t images, lines, line, width, panels;
     int64_t least, longer;  // pixels of a panel, or of even ones one less than of the first `longer`
     int64_t length, image_pitch, row_pitch, pixel_pitch;  // positions of a line; elements of the band
+    int64_t rows, columns;                                // gathered: of an image, which is a line of them
     int64_t rest;  // the last panel has whole vectors, some pixels of the one before again: a vector less one, or 0
 
     PixelPanels(const DirectShape& shape, int64_t n, int64_t rows, int64_t columns, int64_t panel, int64_t vector)
@@ -45,16 +48,31 @@ struct PixelPanels {
           image_pitch(shape.image_pitch),
           row_pitch(shape.row_pitch),
           pixel_pitch(shape.pixel_pitch),
+          rows(rows),
+          columns(columns),
           rest(shape.in_place && !kEven ? vector - 1 : 0) {
         lines = shape.flat ? 1 : rows;
         line = shape.flat ? (rows - 1) * shape.x.length + columns : columns;
         if (rows <= 0 || columns <= 0) lines = line = 0;
+        if (shape.gathered) line *= images * lines, lines = images = 1;
         panels = ceil_div(line, width);
         least = !kEven ? width : panels ? line / panels : 0;
         longer = !kEven ? line / width : panels ? line % panels : 0;
     }
 
     int64_t count() const { return images * lines * panels; }
+    // Of gathered pixels [first, first + number), their places in the band.
+    PYCONV_INLINE void place(int64_t first, int64_t number, int32_t* places) const {
+        const int64_t image = first / (rows * columns), at = first - image * rows * columns;
+        int64_t row = at / columns, column = at - row * columns;
+        int64_t line = image * image_pitch + row * row_pitch;
+        for (int64_t k = 0; k < number; ++k) {
+            places[k] = static_cast<int32_t>(line + column * pixel_pitch);
+            if (++column < columns) continue;
+            column = 0, line += row_pitch;
+            if (++row == rows) row = 0, line += image_pitch - rows * row_pitch;
+        }
+    }
     bool single() const { return images * lines == 1; }
 };
 

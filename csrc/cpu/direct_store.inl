@@ -18,10 +18,12 @@ struct DirectOutput {
     // Calls body(run) for each run of a panel's pixels.
     template <class Body>
     PYCONV_INLINE void for_each_run(const PixelPanel& panel, const Body& body) const {
-        if (shape.seamless || !shape.flat)
-            body(PixelRun{0, static_cast<int>(panel.count), panel.row, panel.column});
+        if (shape.gathered)
+            panel.for_each_run(rows, columns, columns, body);
+        else if (shape.flat && !shape.seamless)
+            panel.for_each_run(shape.y.length, shape.x.length, columns, body);
         else
-            panel.for_each_run(shape.x.length, columns, body);
+            body(PixelRun{0, static_cast<int>(panel.count), panel.image, panel.row, panel.column});
     }
 
     // A panel of one run whose vectors are contiguous in the tensor.
@@ -38,7 +40,7 @@ struct DirectOutput {
     // Filters are rows: sums[filter][width].
     PYCONV_INLINE void store_rows(const PixelPanel& panel, const T* sums, int64_t width) const {
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; ++f) {
                 const T* from = sums + f * width + run.lane;
                 const V added = bias ? V::all(static_cast<T>(bias[f])) : V::zero();
@@ -52,7 +54,7 @@ struct DirectOutput {
     // Filters are rows, sums[filter][width], and filters lie side by side in the tensor.
     PYCONV_INLINE void store_turned(const PixelPanel& panel, const T* sums, int64_t width, int64_t count) const {
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0; f < count; f += W) {
                 const int lanes = static_cast<int>(smaller(W, count - f));
                 const V added = bias ? V::load_first(bias + f, lanes) : V::zero();
@@ -75,7 +77,7 @@ struct DirectOutput {
     // Pixels are rows: sums[pixel][filter].
     PYCONV_INLINE void store_columns(const PixelPanel& panel, const T* sums) const {
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; f += W) {
                 const int count = static_cast<int>(smaller(W, filters - f));
                 const T* from = sums + run.lane * NR + f;
@@ -132,7 +134,7 @@ struct DirectOutput {
     // The part's sums and those of the part to its right. Filters are rows.
     PYCONV_INLINE void zip_rows(const PixelPanel& panel, const T* even, const T* odd, int64_t width) const {
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; ++f)
                 for (int64_t k = 0; k < run.length; k += W) {
                     const int64_t at = f * width + run.lane + k;
@@ -145,7 +147,7 @@ struct DirectOutput {
     // Pixels are rows.
     PYCONV_INLINE void zip_columns(const PixelPanel& panel, const T* even, const T* odd) const {
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; f += W)
                 for (int64_t k = 0; k < run.length; k += W) {
                     const int64_t at = (run.lane + k) * NR + f;
@@ -175,7 +177,7 @@ struct DirectOutput {
     PYCONV_INLINE void zip_cells(const PixelPanel& panel, const T* sums) const {
         const bool both = shape.cells.columns == 2;
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; f += W)
                 for (int64_t k = 0; k < run.length; k += W) {
                     V square[W];
@@ -198,7 +200,7 @@ struct DirectOutput {
     PYCONV_INLINE void zip_cell_rows(const PixelPanel& panel, const T* sums, int64_t width) const {
         const bool both = shape.cells.columns == 2;
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0; f < filters; f += both ? 2 : 1) {
                 const T* from = sums + f * width + run.lane;
                 S* to = pixel + shape.cells.offset(first + f);
@@ -213,7 +215,7 @@ struct DirectOutput {
     PYCONV_INLINE void store_cells(const PixelPanel& panel, const T* sums) const {
         const int64_t longest = shape.cells.run;
         for_each_run(panel, [&](const PixelRun& run) {
-            S* pixel = data + out.offset(panel.image, 0, run.row, run.column);
+            S* pixel = data + out.offset(run.image, 0, run.row, run.column);
             for (int64_t f = 0, next; f < filters; f = next) {
                 next = smaller(filters, f + longest - (first + f) % longest);
                 S* to = pixel + shape.cells.offset(first + f);

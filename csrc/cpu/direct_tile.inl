@@ -40,15 +40,16 @@ struct TileRun {
     int64_t count, band, out, sums;
     const char* ahead = nullptr;
     int64_t ahead_step = 0, asks = 0;  // in bytes; how many, of the depth at most
+    const int32_t* places = nullptr;   // in the band, of each row of each tile, where they are at no constant distance
 };
 
 // How the depth is gone through: by the table, evenly, evenly and asking for what is ahead.
 enum class Walk { table, even, asking };
 
-// Rows a distance apart have a pointer each where there are registers for them, so that an offset is all that an address adds
-// to it.
+// Rows have a pointer each where there are registers for them, so that an offset is all that an address adds to it, and rows
+// may be anywhere.
 template <BandOrder order, int M>
-constexpr bool kHasPointers = order == BandOrder::pixels_as_rows && M <= 6;
+constexpr bool kHasPointers = order != BandOrder::pixels_as_columns && M <= kPointers;
 
 // Steps [begin, end) of the depth, found by the table one by one or the first of them. Returns the next step's filters.
 template <class T, class O, BandOrder order, int NR, int M, int NV, bool kEven, bool kAsks>
@@ -59,7 +60,7 @@ PYCONV_INLINE const O* add_depth(int64_t begin, int64_t end, const O* filter, in
     using Operand = Vec<O>;  // fma(Operand, Operand, V) adds their products to V
     static_assert(Operand::width == V::width, "a lane of sums for each lane of an operand");
     constexpr bool kColumns = order == BandOrder::pixels_as_columns;
-    constexpr bool kDistant = order == BandOrder::pixels_as_rows, kPointers = kHasPointers<order, M>;
+    constexpr bool kDistant = order == BandOrder::pixels_as_rows;
     constexpr int64_t kRow = order == BandOrder::channels_as_rows ? spread(sizeof(O)) : 1;
     constexpr int kLine = 64, kBytes = NV * V::width * static_cast<int>(sizeof(O));  // of a step's pixels, as columns
     int64_t offset = steps.offsets[begin];
@@ -82,9 +83,9 @@ PYCONV_INLINE const O* add_depth(int64_t begin, int64_t end, const O* filter, in
 #pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
                 // Three rows from one pointer: what addresses can multiply a distance by is one and two.
-                const Operand element = Operand::all(kPointers  ? pointer[i][offset]
-                                                     : kDistant ? a[i % 3 * distance]
-                                                                : a[i * kRow]);
+                const Operand element = Operand::all(kHasPointers<order, M> ? pointer[i][offset]
+                                                     : kDistant             ? a[i % 3 * distance]
+                                                                            : a[i * kRow]);
                 if (kDistant && i % 3 == 2) a += 3 * distance;
 #pragma GCC unroll 2
                 for (int v = 0; v < NV; ++v) sum[i][v] = Operand::fma(element, row[v], sum[i][v]);
@@ -114,6 +115,7 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
     constexpr bool kEven = walk != Walk::table, kAsks = walk == Walk::asking;
     S* to = out.data;
     const char* ahead = run.ahead;
+    const int32_t* places = run.places;
     for (int64_t left = run.count; left > 0; --left, band += run.band, c += run.sums, to += run.out) {
         if (out.data && out.writing == Writing::fetched) {
 #pragma GCC unroll 16
@@ -126,12 +128,13 @@ void multiply_band(int64_t depth, const O* filters, int64_t filter_step, const O
         for (int i = 0; i < M; ++i)
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) sum[i][v] = accumulate ? V::load(c + i * NR + v * V::width) : V::zero();
-        const O* pointer[M];
+        const O* pointer[M];  // distance: of channels_as_rows the spread
 #pragma GCC unroll 6
         for (int i = 0; kHasPointers<order, M> && i < M; ++i) {
-            pointer[i] = band + i * distance;
+            pointer[i] = band + (run.places ? places[i] : i * distance);
             asm("" : "+r"(pointer[i]));  // else the compiler adds distances up at each step instead
         }
+        if (kHasPointers<order, M> && places) places += M;
         const O* filter = filters;
         for (int64_t begin = 0, end; begin < depth; begin = end) {
             if (kAsks && begin == 0) {

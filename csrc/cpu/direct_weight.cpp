@@ -22,6 +22,7 @@ constexpr int64_t kFewTiles = 8;              // wanted at least
 constexpr int64_t kChunkPixels = 1024;        // of a chunk at least, unless tiles are few
 constexpr int64_t kPartialBytes = 16 << 20;   // of the chunks' sums, unless one chunk's are more
 constexpr int64_t kTilesWorthACopy = 8;       // of an operand that could be read in place
+constexpr int64_t kTilesWorthAPanel = 4;      // of filters, that pass over a panel of the source packed for them
 constexpr int64_t kScratchBytes = 256 << 20;  // beyond which a call is refused
 
 // `count` in even blocks of about `target` at most, in multiples of `quantum` but for the last.
@@ -109,6 +110,11 @@ void find_in_place(WeightShape* shape, const DirectTraits& traits) {
     if (runs_along >= kTilesWorthACopy && collide(out.stride[3] * size, pixels)) shape->filters_in_place = false;
     if (shape->filter_block / across >= kTilesWorthACopy && collide(a.x.stride * in.stride[3] * size, pixels))
         shape->source_in_place = false;
+    const bool once = in.stride[1] == 1 ? runs && taps : a.taps() == 1;
+    const bool inside = reads_inside(a.y) && reads_inside(a.x) && shape->last_source >= 0;
+    shape->by_panel = once && inside && !shape->filters_are_columns &&
+                      span + shape->channel_block * in.stride[1] < INT32_MAX &&
+                      shape->filter_panels(traits) >= kTilesWorthAPanel;
 }
 
 }  // namespace
@@ -238,9 +244,11 @@ WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& trait
     WeightScratch scratch;
     scratch.tile = bytes(shape.slots(traits) * traits.rows * traits.columns());
     scratch.shared = shape.chunks > 1 ? scratch.tile * static_cast<size_t>(shape.blocks() * shape.chunks) : 0;
-    scratch.band = aligned_bytes(static_cast<size_t>(shape.unit_pixels()) * sizeof(int32_t));
-    const int64_t band = shape.images * shape.band_rows(shape.rows) * shape.band_columns(shape.columns) *
-                         shape.band_pixel(shape.channel_block);
+    scratch.band = aligned_bytes(static_cast<size_t>(shape.unit_pixels() * shape.tables()) * sizeof(int32_t));
+    const int64_t widest = traits.width * tile_vectors(traits.rows, 1);
+    const int64_t band = shape.by_panel ? shape.unit_pixels() * widest
+                                        : shape.images * shape.band_rows(shape.rows) *
+                                              shape.band_columns(shape.columns) * shape.band_pixel(shape.channel_block);
     scratch.gradient = scratch.band + bytes(band + 8 * traits.width);  // panels read past their run
     scratch.sums =
         scratch.gradient + bytes(shape.unit_pixels() * shape.filter_panels(traits) * shape.filter_slot(traits));

@@ -6,6 +6,9 @@
 
 namespace pyconv {
 
+// Calls of the micro-kernel, at most, that ask memory for a panel of the source.
+constexpr int64_t kPanelCalls = 4;
+
 // Kernel rows of one micro-kernel tile, at most, where runs are its rows.
 constexpr int64_t kWeightLines = 4;
 
@@ -31,6 +34,7 @@ struct WeightShape {
     int64_t image_units, row_units, column_units;
     int64_t chunk, chunks;                   // units of a chunk; how many
     bool filters_in_place, source_in_place;  // channels_last: the micro-kernel can read the tensor itself
+    bool by_panel;                           // the source is packed a panel at a time (direct_weight_panel.inl)
     int64_t last_gradient, last_source;      // elements of those tensors, the last in memory
 
     int64_t units() const { return image_units * row_units * column_units; }
@@ -47,6 +51,8 @@ struct WeightShape {
     int64_t filter_panel(int64_t filters, const DirectTraits& traits) const;
     int64_t filter_panels(const DirectTraits& traits) const;  // of a tile, at most
     int64_t filter_slot(const DirectTraits& traits) const;
+    // Of a packed panel's table, and of those for what is asked.
+    int64_t tables() const { return by_panel ? 2 + kPanelCalls : 1; }
 };
 
 // Of a kernel that reads single pixels the image axes become one, where they lie so.

@@ -87,6 +87,7 @@ struct WeightAhead {
             first.far = out.stride[1] * size;
             first.step = size;
         }
+        if (shape.by_panel) return;
         const int64_t y = a.y.virtual_position(block.tap_row, unit.row), x = a.x.virtual_position(0, unit.column);
         const S* from = static_cast<const S*>(in.data) +
                         in.offset(unit.n, block.group * a.channels + block.channel, larger(0, y), larger(0, x));
@@ -137,7 +138,7 @@ struct WeightAhead {
             operands->ahead = lines.data + at / lines.wide * lines.far + at % lines.wide * lines.near;
             operands->ahead_step = lines.step;
         }
-        operands->source_ahead = operands->source;
+        operands->source_ahead = operands->source, operands->offsets_ahead = operands->offsets;
         if (call < source_lines * source_rows)
             operands->source_ahead = source + call / source_lines * source_row +
                                      call % source_lines * (kLine / static_cast<int64_t>(sizeof(T)));

@@ -20,7 +20,8 @@ struct WeightOperands {
     bool asks;          // for what follows
     const char* ahead;  // asked for, at a constant distance of bytes
     int64_t ahead_step;
-    const O* source_ahead;  // asked for, at the source's offsets
+    const O* source_ahead;  // asked for, at offsets
+    const int32_t* offsets_ahead;
 };
 
 // The depth of one call.
@@ -34,7 +35,7 @@ PYCONV_INLINE void add_pixels(int64_t depth, const WeightOperands<O>& operands, 
     const char* ahead = operands.ahead;
     const int64_t filter_step = operands.filter_step, ahead_step = operands.ahead_step;
     const int64_t line = L > 1 ? operands.line : 0;
-    const int32_t* offsets = operands.offsets;
+    const int32_t *offsets = operands.offsets, *offsets_ahead = operands.offsets_ahead;
 #pragma GCC unroll 2
     for (int64_t d = 0; d < depth; ++d) {
         const O* at = source + offsets[d];
@@ -42,7 +43,7 @@ PYCONV_INLINE void add_pixels(int64_t depth, const WeightOperands<O>& operands, 
         const O* b = filters_are_columns ? filters : at;
         if (asks) {
             __builtin_prefetch(ahead, 0, 2);
-            __builtin_prefetch(source_ahead + offsets[d], 0, 2);
+            __builtin_prefetch(source_ahead + offsets_ahead[d], 0, 2);
         }
         if constexpr (NV <= 2) {  // few columns stay in registers while the rows pass
             Operand row[NV];

@@ -16,6 +16,7 @@ DotWeightShape dot_weight_shape(const WeightGradient& a, const DirectTraits& tra
     else
         pairs.n = ceil_div(a.n, 2);
     shape.plain = weight_shape(pairs, traits);
+    shape.plain.by_panel = false;  // pairs are made in bands
     shape.extra_units = shape.pairs_rows && a.y.out % 2 ? shape.plain.column_units : 0;
     shape.plain.chunk = ceil_div(shape.units(), shape.plain.chunks);
     shape.plain.chunks = ceil_div(shape.units(), shape.plain.chunk);

@@ -139,7 +139,7 @@ struct DotWeight {
                 const WeightAhead<bf16, bf16_pair> ahead(depth);
                 Plain::multiply(plain, block, depth, filters, source, offsets, ahead, sums, at > first);
             }
-            if (plain.chunks == 1) Plain::store_block(plain, block, sums);
+            if (plain.chunks == 1) Plain::Sums::store_block(plain, block, sums);
         }
     };
 

@@ -131,7 +131,7 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
     constexpr double kRate[] = {1.6, 2.8, 3.2}, kCall = 60;
     const double work = traits.tile == 4 ? 1.0 : 0.45;
     const double kSource = 420 * work, kOutput = 330 * work, kFilter = traits.tile == 4 ? 350 : 210;
-    constexpr double kOfACall = 0.75;  // of a call's filters, weighed on one image: most batches have more of them
+    constexpr double kOfACall = 0.6;  // of a call's filters, weighed on one image: most batches have more of them
     const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
     const WinogradShape shape = winograd_shape(a, traits, 1);
     const double tiles = static_cast<double>(a.n * a.groups * shape.tiles_y * shape.tiles_x);
