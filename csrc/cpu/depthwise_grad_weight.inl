@@ -147,6 +147,7 @@ private:
         window.offset = a.x.offset, window.element = a.input.stride[3], window.source_row = a.input.stride[2];
         window.gradient_row = a.grad_output.stride[2], window.gradient_stride = a.grad_output.stride[3];
         window.sums = sums(chunk), window.pitch = plan.pitch;
+        window.row_step = a.y.stride, window.channels_end = limit;
         columns_inside(a.x, &window.inside, &window.outside);
         const int64_t pairs = a.n * a.y.out, end = pairs * (chunk + 1) / plan.chunks;
         for (int64_t pair = pairs * chunk / plan.chunks; pair < end; pair += window.count) {

@@ -24,6 +24,7 @@ struct DepthwiseGradientRows {
     int64_t inside, outside;
     int64_t source_row;                    // between rows of the source
     int64_t source_ahead, gradient_ahead;  // elements to what is to be fetched; 0 for nothing
+    int64_t row_step, channels_end;        // source rows from an output row to the next; of the tile's channels
     T* sums;                               // [tap][pitch], at channel 0
     int64_t pitch;
 };
@@ -56,10 +57,29 @@ PYCONV_INLINE void gradient_pixels(Vec<T> (&sum)[TY][TX], const DepthwiseGradien
     }
 }
 
+// Where no rows come after these: what the channels two lines further on read, rows that the output row before has not.
+template <int PX, int TY, int TX, int SX, class T, class S>
+PYCONV_INLINE void fetch_channels(const DepthwiseGradientRows<T, S>& a, int64_t i, int64_t ty, int64_t j,
+                                  int64_t channel) {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(S)), kAhead = 2 * kLine;
+    if (channel % kLine != 0 || channel + kAhead >= a.channels_end) return;
+    if (ty == 0) {
+        const S* gradient = a.gradient + i * a.gradient_row + j * a.gradient_stride + channel + kAhead;
+#pragma GCC unroll 8
+        for (int p = 0; p < PX; ++p) __builtin_prefetch(gradient + p * a.gradient_stride);
+    }
+    for (int64_t r = i == 0 ? 0 : larger(0, TY - a.row_step); r < TY; ++r) {
+        const S* row = a.rows[i * a.tap_rows + ty + r];
+        if (!row) continue;
+        const S* source = row + (j * SX + a.offset) * a.element + channel + kAhead;
+#pragma GCC unroll 32
+        for (int u = 0; u < (PX - 1) * SX + TX; ++u) __builtin_prefetch(source + u * a.element);
+    }
+}
+
 // What is read by the rows that come after these.
 template <int PX, int SX, class T, class S>
 PYCONV_INLINE void fetch_gradient(const DepthwiseGradientRows<T, S>& a, int64_t i, int64_t j, int64_t channel) {
-    if (a.gradient_ahead == 0) return;
     const S* gradient = a.gradient + i * a.gradient_row + j * a.gradient_stride + channel + a.gradient_ahead;
 #pragma GCC unroll 8
     for (int p = 0; p < PX; ++p) __builtin_prefetch(gradient + p * a.gradient_stride);
@@ -87,7 +107,10 @@ void gradient_window(const DepthwiseGradientRows<T, S>& a, int64_t ty, int64_t c
                 gradient_pixels<PX, TY, TX, SX, true, Tail>(sum, a, i, ty, j, channel, count);
             else
                 gradient_pixels<PX, TY, TX, SX, false, Tail>(sum, a, i, ty, j, channel, count);
-            if (ty == 0) fetch_gradient<PX, SX>(a, i, j, channel);
+            if (a.gradient_ahead == 0)
+                fetch_channels<PX, TY, TX, SX>(a, i, ty, j, channel);
+            else if (ty == 0)
+                fetch_gradient<PX, SX>(a, i, j, channel);
         }
         for (; j < a.width; ++j)
             if (j < a.inside || j + 1 > a.outside)

@@ -207,16 +207,24 @@ int64_t DirectShape::pixel_panels(int64_t panel) const {
     return images * (flat ? ceil_div(flattened, panel) : y.block * ceil_div(x.block, panel));
 }
 
-int64_t DirectShape::band_offset(const Part& part, int64_t d, int64_t compute_bytes) const {
-    const int64_t channel = d / part.a.taps() % band_channels(), tap = d % part.a.taps();
-    const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
-    const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
-    if (in_place) return y.shift(ty) * a.input.stride[2] + x.shift(tx) * a.input.stride[3] + channel * channel_pitch;
-    const int64_t position = ((y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty)) * x.length + x.shift(tx);
-    if (lines) return position * a.channels + channel;
-    if (order != BandOrder::channels_as_rows) return channel * channel_pitch + position;
-    const int64_t side = spread_channels(compute_bytes);
-    return channel / side * channel_pitch + position * spread(compute_bytes) + channel % side;
+void DirectShape::find_offsets(const Part& part, int64_t compute_bytes, int32_t* offsets) const {
+    const int64_t taps = a.channels > 0 ? part.a.taps() : 0;
+    const bool spreads = order == BandOrder::channels_as_rows;
+    // From a position to the next; what follows is of the first channel.
+    const int64_t element = lines ? a.channels : spreads ? spread(compute_bytes) : 1;
+    for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t ty = part.lead_y + tap / part.a.x.taps * part.step_y;
+        const int64_t tx = part.lead_x + tap % part.a.x.taps * part.step_x;
+        const int64_t plane_row = (y.phase(ty) * x.phases + x.phase(tx)) * y.length + y.shift(ty);
+        offsets[tap] = static_cast<int32_t>(in_place ? y.shift(ty) * a.input.stride[2] + x.shift(tx) * a.input.stride[3]
+                                                     : (plane_row * x.length + x.shift(tx)) * element);
+    }
+    const int64_t side = spread_channels(compute_bytes), held = band_channels();
+    for (int64_t c = 1; c < a.channels; ++c) {
+        const int64_t channel = c % held;
+        const int64_t at = spreads ? channel / side * channel_pitch + channel % side : channel * channel_pitch;
+        for (int64_t tap = 0; tap < taps; ++tap) offsets[c * taps + tap] = offsets[tap] + static_cast<int32_t>(at);
+    }
 }
 
 DirectShape direct_shape(const Call& call, const DirectTraits& traits, int workers) {

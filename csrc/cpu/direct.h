@@ -126,8 +126,8 @@ struct DirectShape {
         return panels_per_block * filter_panel * depth * compute_bytes;
     }
     int64_t band_channels() const { return deep ? channel_block : a.channels; }  // of a group, in elements
-    // Where depth d of a part is found in a band, from the position of its pixel.
-    int64_t band_offset(const Part& part, int64_t d, int64_t compute_bytes) const;
+    // Where each step of a part's depth is found in a band, from the position of a pixel.
+    void find_offsets(const Part& part, int64_t compute_bytes, int32_t* offsets) const;
 };
 
 DirectShape direct_shape(const Call& call, const DirectTraits& traits, int workers);

@@ -40,9 +40,7 @@ struct DirectFilters {
         void operator()(int64_t index, int) const {
             if (index == 0) {
                 for (const Part* part = parts; part < parts + shape.parts; ++part)
-                    for (int64_t d = 0; d < shape.a.channels * part->a.taps(); ++d)
-                        offsets[part->first_tap * shape.a.channels + d] =
-                            static_cast<int32_t>(shape.band_offset(*part, d, sizeof(O)));
+                    shape.find_offsets(*part, sizeof(O), offsets + part->first_tap * shape.a.channels);
                 return;
             }
             const int64_t group = (index - 1) / shape.filter_panels, panel = (index - 1) % shape.filter_panels;

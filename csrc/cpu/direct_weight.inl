@@ -65,7 +65,8 @@ struct DirectWeight {
 
         PanelTables(const WeightShape& shape, const WeightBlock& block, const WeightUnit& unit, int32_t* memory)
             : pixels(memory), wide(memory + unit.pixels()), lines(memory + 2 * unit.pixels()) {
-            const int64_t widest = Panel(shape, block, Sums::panels(shape, block) - 1, nullptr).width;
+            const int64_t panel = shape.filter_panel(block.filters, traits());
+            const int64_t widest = W * tile_vectors(MR, block.filters - (Sums::panels(shape, block) - 1) * panel);
             for (int64_t d = 0; d < unit.pixels(); ++d) {
                 memory[d] = static_cast<int32_t>(d * NR);
                 memory[unit.pixels() + d] = static_cast<int32_t>(d * widest);
