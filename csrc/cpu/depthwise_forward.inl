@@ -46,7 +46,9 @@ struct DepthwiseForward {
     void operator()(int64_t tile, int worker) const {
         const S** rows =
             reinterpret_cast<const S**>(memory + plan.row_table + plan.row_table_bytes * static_cast<size_t>(worker));
-        const int64_t channel = tile % plan.channel_blocks * plan.channels, strip = tile / plan.channel_blocks;
+        // Neighbouring tiles, which workers take at once, are strips: blocks of channels would share pages that are new.
+        const int64_t strips = parts[0].a.n * plan.row_blocks, strip = tile % strips;
+        const int64_t channel = tile / strips * plan.channels;
         const int64_t n = strip / plan.row_blocks, first = strip % plan.row_blocks * plan.rows;
         const int64_t limit = smaller(first + plan.rows, parts[0].a.y.out);
         const int64_t end = smaller(channel + plan.channels, parts[0].a.groups);
@@ -88,6 +90,7 @@ private:
             }
             row.output = static_cast<S*>(a.output.data) + n * a.output.stride[0] + i * a.output.stride[2];
             fetch_ahead(a, image, i, count, last, &row);
+            if (&part != parts) row.ahead_rows = 0;  // the first part has asked for what they share
             if (!together)
                 depthwise_channels(row, a.x.out, channel, end);
             else
