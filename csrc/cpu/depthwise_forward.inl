@@ -90,7 +90,6 @@ private:
             }
             row.output = static_cast<S*>(a.output.data) + n * a.output.stride[0] + i * a.output.stride[2];
             fetch_ahead(a, image, i, count, last, &row);
-            if (&part != parts) row.ahead_rows = 0;  // the first part has asked for what they share
             if (!together)
                 depthwise_channels(row, a.x.out, channel, end);
             else

@@ -14,11 +14,10 @@ namespace pyconv {
 
 namespace {
 
-constexpr double kGathers = 0.94;                          // rows that are far apart cost a little more to read
+// What panels and bands of another kind must cost, beside what they replace: gathered rows are far apart; deep bands' shorter
+// blocks are kinder to the first level cache; where all is in place less is to be saved.
+constexpr double kGathers = 0.94, kDeepens = 1.03, kDeepensInPlace = 0.9;
 constexpr int64_t kSecondWay = 64 << 10, kSecondWays = 4;  // 512 KiB in eight ways, and more
-constexpr double kDeepFavour = 1.03;  // their shorter blocks are also kinder to the first level cache
-constexpr double kOverInPlace =
-    0.9;  // but nothing is packed where the source itself is read, and memory is asked for it
 
 // An axis that only reads position i for output i can be joined with another: rows that follow each other in memory.
 bool reads_itself(const Axis& axis) {
@@ -196,7 +195,7 @@ DirectShape deepened(const DirectShape& shape, const DirectShape& parts, const D
         deep = shape_in_order(parts, BandOrder::channels_as_rows, true, 1, traits, workers);
     if (deep.tiles() < workers && deep.tiles() < shape.tiles()) return shape;
     const auto cycles = [&](const DirectShape& s) { return direct_cycles(s, traits) + direct_work(s, traits).read; };
-    return cycles(deep) < (shape.in_place ? kOverInPlace : kDeepFavour) * cycles(shape) ? deep : shape;
+    return cycles(deep) < (shape.in_place ? kDeepensInPlace : kDeepens) * cycles(shape) ? deep : shape;
 }
 
 }  // namespace

@@ -51,15 +51,15 @@ enum class BandOrder {
 // the type that is computed in, without padding, and channels that lie side by side or, as columns, pixels that do.
 
 // A band holds all channels of its group, unless they are so many that it would be of few pixels: then it is deep, and holds
-// one block of them at a time, while the sums of all its tile's filters wait.
+// one block of them at a time, while the sums of all its tile's filters wait. Either may be in place.
 
 // A channels_as_rows band keeps a cache line more than its channels a pixel, so that neighbours do not share cache
 // sets.
-// Rows of a tile that have a pointer each: as many as there are registers for them.
-constexpr int64_t kPointers = 6;
-
 constexpr int64_t spread_channels(int64_t compute_bytes) { return 256 / compute_bytes; }
 constexpr int64_t spread(int64_t compute_bytes) { return 320 / compute_bytes; }
+
+// Rows of a tile that have a pointer each: as many as there are registers for them.
+constexpr int64_t kPointers = 6;
 
 // Vectors of a tile of filters by pixels with that many filters, of a micro-kernel of mr rows by two vectors: as many
 // as the registers hold. Narrow tiles would load a line of the band for every few multiply-adds.

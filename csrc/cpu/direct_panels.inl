@@ -31,14 +31,15 @@ struct PixelPanel {
     }
 };
 
-// All panels of a band: every row by itself, or all rows as one line with the positions between them, or all pixels. Rows of a tile cost
-// what they hold, so they are shared out evenly; columns come in vectors, so the last panel takes the rest.
+// All panels of a band: every row by itself, or all rows as one line with the positions between them, or (gathered) all
+// pixels as one. Rows of a tile cost what they hold, so they are shared out evenly; columns come in vectors, so the last
+// panel takes the rest.
 template <bool kEven>
 struct PixelPanels {
     int64_t images, lines, line, width, panels;
     int64_t least, longer;  // pixels of a panel, or of even ones one less than of the first `longer`
     int64_t length, image_pitch, row_pitch, pixel_pitch;  // positions of a line; elements of the band
-    int64_t rows, columns;                                // gathered: of an image, which is a line of them
+    int64_t rows, columns;                                // of an image's outputs
     int64_t rest;  // the last panel has whole vectors, some pixels of the one before again: a vector less one, or 0
 
     PixelPanels(const DirectShape& shape, int64_t n, int64_t rows, int64_t columns, int64_t panel, int64_t vector)
@@ -61,6 +62,7 @@ struct PixelPanels {
     }
 
     int64_t count() const { return images * lines * panels; }
+    bool single() const { return images * lines == 1; }
     // Of gathered pixels [first, first + number), their places in the band.
     PYCONV_INLINE void place(int64_t first, int64_t number, int32_t* places) const {
         const int64_t image = first / (rows * columns), at = first - image * rows * columns;
@@ -73,7 +75,6 @@ struct PixelPanels {
             if (++row == rows) row = 0, line += image_pitch - rows * row_pitch;
         }
     }
-    bool single() const { return images * lines == 1; }
 };
 
 // One of them after the other. What follows the last of a single line is the line's own continuation, of several lines the
