@@ -38,7 +38,8 @@ SIMT_FLAGS := -DPYCONV_SIMT -Wno-unknown-pragmas
 SIMT_KERNELS := $(KERNELS:$(ROOT)/csrc/cuda/%.cu=$(BUILD)/simt/%.cu.o) \
                 $(patsubst $(ROOT)/csrc/cuda/%.cpp,$(BUILD)/simt/%.o,$(wildcard $(ROOT)/csrc/cuda/*.cpp))
 # Only what the kernels and their tests use, so that `make simt` need not compile the CPU's algorithms.
-SIMT_HOST := $(filter $(addprefix $(BUILD)/,core/% layout/% reference/% plan/%_cuda.o support.o),$(OBJECTS))
+SIMT_HOST := $(filter $(foreach folder,$(BUILD) $(PACKAGE:%=%/csrc),$(addprefix $(folder)/,core/% layout/% \
+             reference/% plan/%_cuda.o support.o)),$(OBJECTS))
 SIMT_SHIM := $(BUILD)/simt/shim/simt.o $(BUILD)/simt/shim/warp.o $(BUILD)/simt/shim/warpgroup.o $(BUILD)/simt/shim/fiber.o
 TESTS := $(filter-out test_simt,$(TESTS)) test_simt test_cuda_kernels
 
