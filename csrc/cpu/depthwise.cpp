@@ -247,7 +247,10 @@ double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
                                ? static_cast<double>(a.groups) * taps * kWeight[static_cast<int>(traits.isa)]
                                : 0;
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
-    return (calls * kCall + sums + turning + weights) * 1e-9 + memory_seconds(a);
+    // Many taps hide more of the widening.
+    const double slow = taps <= 25 ? 1.6 : call.pass == Pass::grad_weight ? 1.0 : 1.4;
+    const double widening = widens_slowly(traits.isa, a.dtype) ? slow : 1.0;
+    return widening * ((calls * kCall + sums + turning + weights) * 1e-9 + memory_seconds(a));
 }
 
 }  // namespace pyconv

@@ -138,7 +138,9 @@ double depthwise_large_cost(const Call& call, const DepthwiseLargeTraits& traits
     const double packed = static_cast<double>(a.taps() * traits.channels * plan.channel_blocks) *
                           static_cast<double>(gradient ? a.n * plan.row_blocks : 1);
     const double turning = (turned + packed) * kTurn[static_cast<int>(traits.isa)];
-    return (kCall + sums + tap_rows * kTapRow + turning) * 1e-9 + memory_seconds(call.problem);
+    const double images = static_cast<double>(call.problem.input_elements() + call.problem.output_elements());
+    const double widening = widens_slowly(traits.isa, call.problem.dtype) && !gradient ? 0.5 * images : 0.0;
+    return (kCall + sums + tap_rows * kTapRow + turning + widening) * 1e-9 + memory_seconds(call.problem);
 }
 
 }  // namespace pyconv

@@ -21,6 +21,10 @@ inline double memory_seconds(const Problem& a) {
     return bytes / (bytes < kCached ? kNear : kFar);
 }
 
+// Whether kernels that read 16-bit elements where they lie pay for it: AVX2 takes three operations to widen a vector of
+// them, for every tap that reads it, where wider vectors take two for twice the elements.
+inline bool widens_slowly(Isa isa, DType dtype) { return isa <= Isa::avx2 && size_of(dtype) == 2; }
+
 // Cycles of one step of the depth on a micro-kernel's tile of m rows and v vectors: multiply-adds, loads and broadcasts, or
 // the latency of the sums. Zen 3 and 4 start two multiply-adds of 256 bits in a cycle, or one of 512; loads likewise, but
 // two broadcasts of either width. With half the width a step has twice the instructions, of which about four start in a cycle.

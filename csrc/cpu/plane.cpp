@@ -215,7 +215,8 @@ double plane_cost(const Call& call, const PlaneTraits& traits) {
         scattered += static_cast<double>(a.input_elements());
     if (t.output.stride[3] != 1 && !zipped_output) scattered += static_cast<double>(a.output_elements());
     const double calls = call.pass == Pass::grad_input ? static_cast<double>(correlation_count(a, call.pass)) : 1;
-    return (calls * kCall + sums + rows + scattered * kElement) * 1e-9 + memory_seconds(a);
+    const bool slow = widens_slowly(traits.isa, a.dtype) && call.pass != Pass::grad_weight;
+    return (slow ? 1.35 : 1.0) * (calls * kCall + sums + rows + scattered * kElement) * 1e-9 + memory_seconds(a);
 }
 
 }  // namespace pyconv

@@ -9,6 +9,7 @@
 #include "cpu/gemm.h"
 #include "cpu/groups.h"
 #include "cpu/plane.h"
+#include "cpu/widened.h"
 #include "cpu/winograd.h"
 #include "cpu/winograd_weight.h"
 #include "plan/plan.h"
@@ -119,6 +120,12 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_depthwise_avx512,
         &bf16_depthwise_avx512,
         &f16_depthwise_avx512,
+        &bf16_widened_rows_avx512,
+        &f16_widened_rows_avx512,
+        &bf16_widened_depthwise_avx512,
+        &f16_widened_depthwise_avx512,
+        &bf16_widened_large_avx512,
+        &f16_widened_large_avx512,
         &f32_depthwise_rows_avx2,
         &f64_depthwise_rows_avx2,
         &f32_depthwise_large_avx2,
@@ -129,6 +136,12 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_depthwise_avx2,
         &bf16_depthwise_avx2,
         &f16_depthwise_avx2,
+        &bf16_widened_rows_avx2,
+        &f16_widened_rows_avx2,
+        &bf16_widened_depthwise_avx2,
+        &f16_widened_depthwise_avx2,
+        &bf16_widened_large_avx2,
+        &f16_widened_large_avx2,
 #endif
         &f32_depthwise_rows_portable,
         &f64_depthwise_rows_portable,
@@ -140,6 +153,12 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_depthwise_portable,
         &bf16_depthwise_portable,
         &f16_depthwise_portable,
+        &bf16_widened_rows_portable,
+        &f16_widened_rows_portable,
+        &bf16_widened_depthwise_portable,
+        &f16_widened_depthwise_portable,
+        &bf16_widened_large_portable,
+        &f16_widened_large_portable,
         &f32_winograd4x4_portable,
         &f32_winograd2x2_portable,
         &f64_winograd4x4_portable,
