@@ -21,8 +21,8 @@ inline double memory_seconds(const Problem& a) {
     return bytes / (bytes < kCached ? kNear : kFar);
 }
 
-// Whether kernels that read 16-bit elements where they lie pay for it: AVX2 takes three operations to widen a vector of
-// them, for every tap that reads it, where wider vectors take two for twice the elements.
+// Whether reading 16-bit elements where they lie costs more than arithmetic hides: without AVX-512 a vector of them takes
+// three operations and more to widen, for every tap that reads it; with it two, for twice the elements or more.
 inline bool widens_slowly(Isa isa, DType dtype) { return isa <= Isa::avx2 && size_of(dtype) == 2; }
 
 // Cycles of one step of the depth on a micro-kernel's tile of m rows and v vectors: multiply-adds, loads and broadcasts, or

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "cpu/activation.h"
 #include "cpu/model.h"
 #include "layout/lowering.h"
 
@@ -21,6 +22,20 @@ constexpr int64_t kMostWeights = 16 << 10;                         // elements o
 constexpr int64_t kPieces = 32;            // wanted of an image, so that cores share them evenly
 constexpr int64_t kLeastUnits = 8;         // of a block of rows
 constexpr int64_t kChannelsTogether = 32;  // in channels_last: a cache line of 16-bit elements
+constexpr size_t kScratchBytes = 8 << 20;  // of a worker, at most
+
+// How a call is cut; a function of the problem and, but for the weights' gradient, never of n.
+struct WidenedPlan {
+    int64_t groups = 1, group_blocks = 1;  // of a piece, fewer in the last; such pieces
+    int64_t row_blocks = 1;
+    int64_t unit = 1, units = 1;  // rows of the result that stay together, and how many such
+    int64_t chunks = 1;           // grad_weight: runs of (n, row block) pairs that are summed apart, then in order
+    // Bytes of a worker's pieces, and of all workers' sums of weights.
+    size_t input = 0, weight = 0, output = 0, bias = 0, sums = 0, inside = 0;
+    size_t partial = 0;
+
+    size_t worker_bytes() const { return input + weight + output + bias + sums + inside; }
+};
 
 struct Rows {
     int64_t first, count;
@@ -319,6 +334,10 @@ std::string widened_refusal(const Call& call, const WidenedTraits& traits) {
             const std::string other = traits.kernel->refusal(piece_of(call, plan, g, b).call);
             if (!other.empty()) return std::string(traits.kernel->name) + " of a piece: " + other;
         }
+    const size_t bytes = widened_plan(call, traits).worker_bytes();
+    if (bytes > kScratchBytes)
+        return "would widen pieces of " + std::to_string(bytes >> 20) + " MiB, the limit is " +
+               std::to_string(kScratchBytes >> 20);
     return {};
 }
 

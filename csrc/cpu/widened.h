@@ -4,7 +4,6 @@
 // it is stands in the name: rows is depthwise_rows, large depthwise_large.
 #pragma once
 
-#include "cpu/activation.h"
 #include "cpu/algorithm.h"
 
 namespace pyconv {
@@ -15,26 +14,12 @@ struct StridedBlock {
     int64_t stride[4];
 };
 
-// A row's types and instruction set, and the float32 row that does the work.
+// A row's type, the float32 row that does the work, and the copies on its instruction set.
 struct WidenedTraits {
-    Isa isa;
     int64_t bytes;  // of the stored type
     const Algorithm* kernel;
     void (*widen)(const void* from, const StridedBlock& block, float* to);
     void (*narrow)(const float* from, const StridedBlock& block, void* to);
-};
-
-// How a call is cut; a function of the problem and, but for the weights' gradient, never of n.
-struct WidenedPlan {
-    int64_t groups = 1, group_blocks = 1;  // of a piece, fewer in the last; such pieces
-    int64_t row_blocks = 1;
-    int64_t unit = 1, units = 1;  // rows of the result that stay together, and how many such
-    int64_t chunks = 1;           // grad_weight: runs of (n, row block) pairs that are summed apart, then in order
-    // Bytes of a worker's pieces, and of all workers' sums of weights.
-    size_t input = 0, weight = 0, output = 0, bias = 0, sums = 0, inside = 0;
-    size_t partial = 0;
-
-    size_t worker_bytes() const { return input + weight + output + bias + sums + inside; }
 };
 
 std::string widened_refusal(const Call& call, const WidenedTraits& traits);
@@ -57,8 +42,6 @@ extern const Algorithm bf16_widened_rows_portable, f16_widened_rows_portable, bf
 #if defined(__x86_64__)
 extern const Algorithm bf16_widened_rows_avx2, f16_widened_rows_avx2, bf16_widened_depthwise_avx2,
     f16_widened_depthwise_avx2, bf16_widened_large_avx2, f16_widened_large_avx2;
-extern const Algorithm bf16_widened_rows_avx512, f16_widened_rows_avx512, bf16_widened_depthwise_avx512,
-    f16_widened_depthwise_avx512, bf16_widened_large_avx512, f16_widened_large_avx512;
 #endif
 
 }  // namespace pyconv

@@ -60,7 +60,7 @@ void narrow_block(const float* from, const StridedBlock& block, void* to) {
 }
 
 template <class S, const Algorithm& kernel>
-constexpr WidenedTraits kWidened = {PYCONV_WIDENED_ISA, sizeof(S), &kernel, widen_block<S>, narrow_block<S>};
+constexpr WidenedTraits kWidened = {sizeof(S), &kernel, widen_block<S>, narrow_block<S>};
 
 // Evaluated by the compiler: code of this region must not run where the instruction set is missing.
 template <class S, const Algorithm& kernel>

@@ -94,6 +94,12 @@ const std::vector<std::string>& problem_strings() {
         "n3_c16_k33_i7x9_f3_p1",
         "n2_c34_k36_i10x3_f3_p1_g2",
         "c130_k16_i5x6_f3",
+        // depthwise in blocks of channels and of rows, with what a stride, a dilation and the padding leave to each
+        "n2_c34_k34_i33x9_f3_s2_p1_g34",
+        "c34_k34_i37x8_f5_s2_p2x1x2x1_g34",
+        "c33_k33_i39x8_f3x2_s2x1_p3x0_d2_g33",
+        "c33_k33_i25x9_f3x9_p1x4_g33",
+        "c2_k2_i99x94_f5_s2_p1x0x1x0_g2",
     };
     return list;
 }
