@@ -171,12 +171,12 @@ def winograd(enabled: bool) -> Iterator[None]:
         with pyconv.winograd(False):
             output = layer(images)
 
-    Winograd's kernels take 3x3 layers of stride 1 with a half to a quarter of the multiplications. Their
-    largest error stays under 5e-6 of the largest output (before it is rounded to a 16-bit type; in float64
-    under 1e-14), a few times that of a direct sum at most, and a value that is not finite shows in the whole
-    tile of 2x2 or 4x4 outputs, or in all nine taps of a filter and channel. Inside
-    `winograd(False)` every output is the direct sum of its own products. They are on unless the environment
-    has PYCONV_WINOGRAD=0.
+    Winograd's kernels take 3x3 layers of stride 1 with a half to a quarter of the multiplications, and those
+    of stride 2 with two thirds. Their largest error stays under 5e-6 of the largest output (before it is
+    rounded to a 16-bit type; in float64 under 1e-14), a few times that of a direct sum at most, and a value
+    that is not finite shows in the whole tile of 2x2 or 4x4 outputs, or in all nine taps of a filter and
+    channel. Inside `winograd(False)` every output is the direct sum of its own products. They are on unless
+    the environment has PYCONV_WINOGRAD=0.
 
     Raises TypeError if `enabled` is not a bool.
     """

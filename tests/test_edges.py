@@ -211,7 +211,8 @@ def poisoned(tensor: Tensor, value: float) -> Tensor:
 @pytest.mark.parametrize("operand", [0, 1])
 @pytest.mark.parametrize("pass_", problems.PASSES)
 def test_nonfinite_values_spread_as_in_the_sum(pass_: str, operand: int, value: float) -> None:
-    """Every row, with the padding's zeros counted as factors: inf * 0 is NaN, as in torch's forward.
+    """Every row but Winograd's (test_winograd.py), padding's zeros counted as factors: inf * 0 is NaN, as in
+    torch's forward.
 
     Where torch itself has two answers (an infinite weight over the border of grad_input, by kernel) only the
     elements that no padding reaches are compared.
@@ -223,6 +224,8 @@ def test_nonfinite_values_spread_as_in_the_sum(pass_: str, operand: int, value: 
         pair[operand] = poisoned(pair[operand], value)
         want = problems.oracle(pass_, *pair, p).float()
         for name in problems.supported(text, torch.float32, pass_):
+            if "winograd" in name:
+                continue
             got = problems.run(pass_, *pair, p, name)
             if pass_ == "grad_input" and operand == 1:
                 got, want_here = (t[..., p.r : -p.r or None, p.s : -p.s or None] for t in (got, want))

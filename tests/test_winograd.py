@@ -8,7 +8,6 @@ import sys
 import problems
 import pytest
 import torch
-import torch.nn.functional as F
 
 import pyconv
 from pyconv import _C
@@ -100,32 +99,52 @@ def normal(size: tuple[int, ...], seed: torch.Generator, dtype: torch.dtype) -> 
 
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 @pytest.mark.parametrize("channels", [64, 128, 256, 512])
-def test_error_stays_under_five_millionths_of_the_largest_output(channels: int, dtype: torch.dtype) -> None:
-    seed = torch.Generator().manual_seed(channels)
-    sizes = (2, channels, 14, 14), (64, channels, 3, 3)
-    x, w = (normal(size, seed, dtype) for size in sizes)
-    exact = F.conv2d(x.double(), w.double(), padding=1)
-    names = problems.supported(f"n2_c{channels}_k64_i14_f3_p1", dtype, "forward")
-    names = [name for name in names if "winograd" in name]
-    assert names
-    for name in names:
-        error = (pyconv.conv2d(x, w, padding=1, algorithm=name) - exact).abs().max() / exact.abs().max()
-        assert error < LIMITS[dtype], f"{name}: {error:.2g}"
+@pytest.mark.parametrize("geometry", ["k64_i14_f3_p1", "k64_i28_f3_s2_p1"])
+def test_error_stays_under_five_millionths_of_the_largest_output(
+    geometry: str, channels: int, dtype: torch.dtype
+) -> None:
+    text = f"n2_c{channels}_{geometry}"
+    p, seed = problems.parse(text), problems.generator(text)
+    x, w = (normal(size, seed, dtype) for size in (problems.input_size(p), problems.weight_size(p)))
+    check_error("forward", x, w, text)
 
 
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
-@pytest.mark.parametrize("text", ["n2_c64_k48_i14_f3_p1", "n4_c20_k32_i56_f3_p1", "c16_k16_i224_f3_p1"])
+@pytest.mark.parametrize("filters", [64, 128, 256, 512])
+def test_error_of_strided_input_gradients_stays_under_it_too(filters: int, dtype: torch.dtype) -> None:
+    text = f"n2_c64_k{filters}_i28_f3_s2_p1"
+    p, seed = problems.parse(text), problems.generator(text)
+    y, w = (normal(size, seed, dtype) for size in (problems.output_size(p), problems.weight_size(p)))
+    check_error("grad_input", y, w, text)
+
+
+def check_error(pass_: str, a: torch.Tensor, b: torch.Tensor, text: str) -> None:
+    p = problems.parse(text)
+    exact = problems.oracle(pass_, a, b, p)
+    names = [name for name in problems.supported(text, a.dtype, pass_) if "winograd" in name]
+    assert names
+    for name in names:
+        error = (problems.run(pass_, a, b, p, name) - exact).abs().max() / exact.abs().max()
+        assert error < LIMITS[a.dtype], f"{name}: {error:.2g}"
+
+
+@pytest.mark.parametrize("dtype", LIMITS, ids=str)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n2_c64_k48_i14_f3_p1",
+        "n4_c20_k32_i56_f3_p1",
+        "c16_k16_i224_f3_p1",
+        "n2_c64_k48_i28_f3_s2_p1",
+        "c16_k16_i448_f3_s2_p1",
+    ],
+)
 def test_error_of_weights_stays_under_five_millionths_of_the_largest(text: str, dtype: torch.dtype) -> None:
     """From 32 to 3136 tiles of normal data."""
     p, seed = problems.parse(text), problems.generator(text)
     sizes = problems.output_size(p), problems.input_size(p)
     y, x = (normal(size, seed, dtype) for size in sizes)
-    exact = problems.oracle("grad_weight", y, x, p)
-    names = [name for name in problems.supported(text, dtype, "grad_weight") if "winograd" in name]
-    assert names
-    for name in names:
-        error = (problems.run("grad_weight", y, x, p, name) - exact).abs().max() / exact.abs().max()
-        assert error < LIMITS[dtype], f"{name}: {error:.2g}"
+    check_error("grad_weight", y, x, text)
 
 
 # Chunks as tiles of work, of one group and of two; blocks of weights, of one chunk and of several.
@@ -156,16 +175,40 @@ def test_weights_of_every_cut(text: str, layout: str) -> None:
             assert torch.equal(problems.run("grad_weight", y, x, p, name), want), f"{name}, {threads} threads"
 
 
-def test_a_value_that_is_not_finite_stays_in_its_tiles() -> None:
+STRIDED_SUMS = (
+    "c20_k33_i57x61_f3_s2_p1",
+    "n3_c32_k36_i59x66_f3_s2_p1_g2",
+    "n2_c70_k129_i27x21_f3_s2",
+    "c140_k132_i131x126_f3_s2_p1",
+)
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+@pytest.mark.parametrize("text", STRIDED_SUMS)
+def test_strided_weights_of_every_cut(text: str, layout: str) -> None:
+    """Of integers, whose sums are exact, on any number of threads."""
+    names = [n for n in problems.supported(text, torch.float32, "grad_weight", layout) if "winograd" in n]
+    assert names
+    for name in names:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            wrong = problems.check_exact(text, torch.float32, "grad_weight", layout, name)
+            assert not wrong, f"{name}, {threads} threads: {wrong}"
+
+
+@pytest.mark.parametrize(("stride", "reached"), [(1, (8, 9, 10)), (2, (4, 5))])
+def test_a_value_that_is_not_finite_stays_in_its_tiles(stride: int, reached: tuple[int, ...]) -> None:
     x, w = torch.randn(1, 16, 16, 16), torch.randn(16, 16, 3, 3)
     x[0, 3, 9, 9] = float("nan")
-    for name in problems.supported("c16_k16_i16_f3_p1", torch.float32, "forward"):
-        if "winograd" in name:
-            nan = pyconv.conv2d(x, w, padding=1, algorithm=name).isnan()
-            side = 4 if "4x4" in name else 2
-            rows = nan[0, 0].any(1).nonzero().flatten().tolist()
-            assert set(rows) >= {8, 9, 10}, "the direct sum's outputs are not finite"
-            assert rows[0] >= 8 - side and rows[-1] < 11 + side, f"{name}: rows {rows}"
+    names = problems.supported(f"c16_k16_i16_f3_s{stride}_p1", torch.float32, "forward")
+    names = [name for name in names if "winograd" in name]
+    assert names
+    for name in names:
+        nan = pyconv.conv2d(x, w, stride=stride, padding=1, algorithm=name).isnan()
+        side = 4 if "4x4" in name else 2
+        rows = nan[0, 0].any(1).nonzero().flatten().tolist()
+        assert set(rows) >= set(reached), "the direct sum's outputs are not finite"
+        assert rows[0] > reached[0] - side and rows[-1] < reached[-1] + side, f"{name}: rows {rows}"
 
 
 def test_sums_of_few_pixels_are_left_to_the_direct_rows() -> None:

@@ -26,7 +26,13 @@ int64_t tiles_in(int64_t bytes, const WinogradShape& shape, const WinogradTraits
 }
 
 int64_t filter_elements(const WinogradShape& shape, const WinogradTraits& traits) {  // of a group's panels, transformed
-    return shape.panels * traits.points() * shape.depth_blocks * shape.depth * traits.columns();
+    return shape.panels * traits.filter_points() * shape.depth_blocks * shape.depth * traits.columns();
+}
+
+// See WinogradCorrelation: output i of the axis is pixel i - *skip.
+Axis stride2_gradient_axis(int64_t pixels, int64_t outputs, int64_t before, int64_t* skip) {
+    *skip = before % 2 == 0 ? 1 : 0;
+    return forward_axis(pixels + *skip, 3, outputs, 1, 1, (*skip + 1 - before) / 2, PaddingMode::zeros);
 }
 
 // `count` cut into even blocks of at most `most`.
@@ -53,7 +59,20 @@ void cut_blocks(WinogradCut* cut, int64_t tiles) {
     cut->image_blocks = ceil_div(cut->n, cut->images);
 }
 
-WinogradShape winograd_shape(const Correlation& a, const WinogradTraits& traits, int workers) {
+WinogradCorrelation winograd_correlation(const Call& call) {
+    const Problem& a = call.problem;
+    WinogradCorrelation result;
+    if (call.pass == Pass::forward || a.stride_h == 1) {
+        static_cast<Correlation&>(result) = correlation_at(a, call.pass, call.tensors, 0);
+        return result;
+    }
+    static_cast<Correlation&>(result) = transposed_correlation(a, call.tensors);
+    result.y = stride2_gradient_axis(a.h, a.p(), a.pad_top, &result.skip_y);
+    result.x = stride2_gradient_axis(a.w, a.q(), a.pad_left, &result.skip_x);
+    return result;
+}
+
+WinogradShape winograd_shape(const WinogradCorrelation& a, const WinogradTraits& traits, int workers) {
     WinogradShape shape;
     static_cast<WinogradCut&>(shape) = winograd_cut(a.n, a.y.out, a.x.out, traits.tile);
     shape.a = a;
@@ -81,12 +100,14 @@ WinogradScratch winograd_scratch(const WinogradShape& shape, const WinogradTrait
     s.shared = 0;
     s.own = shape.shares_filters ? bytes(shape.a.groups * filter_elements(shape, traits)) : source;
     s.filters = s.source + (shape.shares_filters ? source : 0);
-    s.raw = s.filters + (shape.shares_filters ? 0 : bytes(traits.points() * shape.depth * traits.columns()));
+    s.raw = s.filters + (shape.shares_filters ? 0 : bytes(traits.filter_points() * shape.depth * traits.columns()));
     s.sums = s.raw + bytes(9 * shape.depth * traits.columns());
-    s.strip = s.sums + bytes(traits.points() * (shape.block_tiles() * traits.columns() + traits.line()));
+    s.strip = s.sums +
+              bytes(traits.points() * shape.block_tiles() * traits.columns() + traits.filter_points() * traits.line());
     // Source rows of a block of one image, or output rows of a row of tiles, [row][column][width].
-    const int64_t across = shape.columns * traits.tile + 2;
-    s.total = s.strip + bytes(std::max(shape.rows * traits.tile + 2, traits.tile) * across * traits.width);
+    const int64_t source_pixels = traits.span(shape.rows) * traits.span(shape.columns);
+    const int64_t output_pixels = traits.tile * shape.columns * traits.tile;
+    s.total = s.strip + bytes(std::max(source_pixels, output_pixels) * traits.width);
     return s;
 }
 
@@ -102,14 +123,16 @@ std::atomic<bool>& enabled() {
 bool winograd_enabled() { return enabled().load(std::memory_order_relaxed); }
 void set_winograd_enabled(bool value) { enabled().store(value, std::memory_order_relaxed); }
 
-std::string winograd_refusal(const Call& call) {
+namespace {
+
+std::string refusal(const Call& call, int64_t stride) {
     const Problem& a = call.problem;
     if (!winograd_enabled()) return "is switched off (PYCONV_WINOGRAD=0 or pyconv.winograd(False))";
     if (call.pass == Pass::grad_weight) return "does forward and grad_input; grad_weight has rows of its own";
     if (a.r != 3 || a.s != 3)
         return "takes 3x3 kernels, the problem has " + std::to_string(a.r) + "x" + std::to_string(a.s);
-    if (a.stride_h != 1 || a.stride_w != 1 || a.dilation_h != 1 || a.dilation_w != 1)
-        return "takes stride 1 and dilation 1 only";
+    if (a.stride_h != stride || a.stride_w != stride || a.dilation_h != 1 || a.dilation_w != 1)
+        return "takes stride " + std::to_string(stride) + " and dilation 1 only";
     const Correlation correlation = correlation_at(a, call.pass, call.tensors, 0);
     if (correlation.folds())
         return std::string("padding mode ") + name_of(a.padding_mode) +
@@ -120,22 +143,27 @@ std::string winograd_refusal(const Call& call) {
     return {};
 }
 
+}  // namespace
+
+std::string winograd_refusal(const Call& call) { return refusal(call, 1); }
+std::string winograd_stride2_refusal(const Call& call) { return refusal(call, 2); }
+
 size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& traits) {
-    const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
-    return winograd_scratch(winograd_shape(a, traits, workers), traits).bytes(workers);
+    return winograd_scratch(winograd_shape(winograd_correlation(call), traits, workers), traits).bytes(workers);
 }
 
 double winograd_cost(const Call& call, const WinogradTraits& traits) {
-    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call; cycles for a vector of
-    // channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of which is fetching it.
-    constexpr double kRate[] = {1.6, 2.8, 3.2}, kCall = 60;
-    const double work = traits.tile == 4 ? 1.0 : 0.45;
-    const double kSource = 420 * work, kOutput = 330 * work, kFilter = traits.tile == 4 ? 350 : 210;
+    // Measured on AMD EPYC, 2026-11 (stride 1 on Zen 4, stride 2 on Zen 3): cycles a nanosecond and of a micro-kernel call;
+    // cycles for a vector of channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of
+    // which is fetching it.
+    constexpr double kRate[] = {1.6, 2.8, 3.2}, kCall = 60, kStridedDoubles = 1.15;
+    const double points = static_cast<double>(traits.points());
+    const double kSource = (traits.strided() ? 6 : 11.7) * points, kOutput = (traits.strided() ? 2.5 : 9.2) * points;
+    const double kFilter = traits.strided() ? 140 : 98 + 7 * points;
     constexpr double kOfACall = 0.6;  // of a call's filters, weighed on one image: most batches have more of them
-    const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
+    const WinogradCorrelation a = winograd_correlation(call);
     const WinogradShape shape = winograd_shape(a, traits, 1);
     const double tiles = static_cast<double>(a.n * a.groups * shape.tiles_y * shape.tiles_x);
-    const double points = static_cast<double>(traits.points());
     const double channels = static_cast<double>(shape.depth_blocks * shape.depth);
     const double filter_vectors = static_cast<double>(ceil_div(a.filters, traits.width));
     const int64_t block = shape.block_tiles(), row_panels = ceil_div(block, traits.rows);
@@ -147,6 +175,7 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
     cycles += tiles * (channels / static_cast<double>(traits.width) * kSource + filter_vectors * kOutput);
     const double repeats = shape.shares_filters ? 1 : static_cast<double>(shape.blocks());
     cycles += kOfACall * repeats * static_cast<double>(a.groups) * channels * filter_vectors * kFilter + 10000;
+    if (traits.strided() && traits.bytes == 8) cycles *= kStridedDoubles;
     return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 

@@ -27,7 +27,7 @@ namespace pyconv {
 namespace {
 
 template <class S, class T, int M>
-using Row = avx2::WinogradRow<avx2::WinogradKernels<S, T, M, 6, Isa::avx2>>;
+using Row = avx2::WinogradRow<avx2::WinogradKernels<S, T, avx2::Winograd<M>, 6, Isa::avx2>>;
 
 }  // namespace
 

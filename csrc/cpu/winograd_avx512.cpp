@@ -27,7 +27,7 @@ namespace pyconv {
 namespace {
 
 template <class S, class T, int M>
-using Row = avx512::WinogradRow<avx512::WinogradKernels<S, T, M, 14, Isa::avx512>>;
+using Row = avx512::WinogradRow<avx512::WinogradKernels<S, T, avx512::Winograd<M>, 14, Isa::avx512>>;
 
 }  // namespace
 

@@ -23,7 +23,7 @@ namespace pyconv {
 namespace {
 
 template <class S, class T, int M>
-using Row = portable::WinogradRow<portable::WinogradKernels<S, T, M, 4, Isa::portable>>;
+using Row = portable::WinogradRow<portable::WinogradKernels<S, T, portable::Winograd<M>, 4, Isa::portable>>;
 
 }  // namespace
 

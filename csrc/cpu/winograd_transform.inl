@@ -17,8 +17,16 @@
 template <int M>
 struct Winograd;
 
+// What all sets of maps have: source pixels from a tile to the next, and how many points meet the same transformed filter.
+// Points from the index of a filter on are its own.
+template <int M>
+struct WinogradStride1 {
+    static constexpr int step = M;
+    static constexpr int points(int) { return 1; }
+};
+
 template <>
-struct Winograd<2> {
+struct Winograd<2> : WinogradStride1<2> {
     struct Input {
         static constexpr int from = 4, to = 4;
         template <class V>
@@ -44,7 +52,7 @@ struct Winograd<2> {
 };
 
 template <>
-struct Winograd<4> {
+struct Winograd<4> : WinogradStride1<4> {
     // Points +-a and +-b, and what follows from them; all but the filter's are exact in float32.
     static constexpr double a = 0.75, b = 1.5, aa = a * a, bb = b * b;
     static constexpr double of_zero = 1 / (aa * bb), of_a = 1 / (2 * aa * (aa - bb)), of_b = 1 / (2 * bb * (bb - aa));
@@ -118,20 +126,20 @@ template <class Map, class V, class Load, class Store>
 PYCONV_INLINE void winograd_map(const Load& load, const Store& store) {
     constexpr int From = Map::from, To = Map::to;
     V half[To][From];
-#pragma GCC unroll 6
+#pragma GCC unroll 16
     for (int x = 0; x < From; ++x) {
         V column[From], result[To];
-#pragma GCC unroll 6
+#pragma GCC unroll 16
         for (int y = 0; y < From; ++y) column[y] = load(y, x);
         Map::apply(column, result);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
         for (int i = 0; i < To; ++i) half[i][x] = result[i];
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 16
     for (int i = 0; i < To; ++i) {
         V result[To];
         Map::apply(half[i], result);
-#pragma GCC unroll 6
+#pragma GCC unroll 16
         for (int j = 0; j < To; ++j) store(i * To + j, result[j]);
     }
 }

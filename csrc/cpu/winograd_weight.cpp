@@ -55,8 +55,8 @@ WinogradWeightShape winograd_weight_shape(const WeightGradient& a, const Winogra
     cut_weights(&shape, kBlock, kBlock / traits.columns());
 
     const int64_t tiles = shape.units.tiles();
-    const int64_t sums = traits.points() * shape.panels * traits.columns() * a.filters * traits.bytes;
-    const int64_t weights = a.groups * sums / traits.points() * kTaps;
+    const int64_t sums = traits.filter_points() * shape.panels * traits.columns() * a.filters * traits.bytes;
+    const int64_t weights = a.groups * sums / traits.filter_points() * kTaps;
     const int64_t most = std::min(kChunks / a.groups, kPartialBytes / weights);
     const int64_t chunks = std::max<int64_t>(1, std::min(most, tiles / kChunkTiles));
     shape.own_chunks = sums <= kOwnSumsBytes && a.groups * chunks > shape.blocks();  // more work to share
@@ -80,9 +80,9 @@ WinogradWeightSizes::WinogradWeightSizes(const WinogradWeightShape& shape, const
     gradient_plane = tiles * shape.filter_distance + traits.line();
     sums_plane = shape.panel_block * shape.filter_block * columns + traits.line();
     source = traits.points() * source_plane, gradient = traits.points() * gradient_plane;
-    sums = traits.points() * sums_plane;
+    sums = traits.filter_points() * sums_plane;
     weights = shape.a.filters * shape.panels * columns * kTaps;
-    strip = (shape.units.rows * traits.tile + 2) * (shape.units.columns * traits.tile + 2) * traits.width;
+    strip = traits.span(shape.units.rows) * traits.span(shape.units.columns) * traits.width;
 }
 
 WinogradWeightScratch winograd_weight_scratch(const WinogradWeightShape& shape, const WinogradTraits& traits) {
@@ -100,14 +100,16 @@ WinogradWeightScratch winograd_weight_scratch(const WinogradWeightShape& shape, 
     return s;
 }
 
-std::string winograd_weight_refusal(const Call& call) {
+namespace {
+
+std::string refusal(const Call& call, int64_t stride) {
     const Problem& a = call.problem;
     if (!winograd_enabled()) return "is switched off (PYCONV_WINOGRAD=0 or pyconv.winograd(False))";
     if (call.pass != Pass::grad_weight) return "does grad_weight only";
     if (a.r != 3 || a.s != 3)
         return "takes 3x3 kernels, the problem has " + std::to_string(a.r) + "x" + std::to_string(a.s);
-    if (a.stride_h != 1 || a.stride_w != 1 || a.dilation_h != 1 || a.dilation_w != 1)
-        return "takes stride 1 and dilation 1 only";
+    if (a.stride_h != stride || a.stride_w != stride || a.dilation_h != 1 || a.dilation_w != 1)
+        return "takes stride " + std::to_string(stride) + " and dilation 1 only";
     if (a.channels_per_group() < kLeastChannels || a.filters_per_group() < kLeastChannels)
         return "takes at least " + std::to_string(kLeastChannels) + " channels and filters a group, the problem has " +
                std::to_string(a.channels_per_group()) + " and " + std::to_string(a.filters_per_group());
@@ -118,6 +120,11 @@ std::string winograd_weight_refusal(const Call& call) {
     return {};
 }
 
+}  // namespace
+
+std::string winograd_weight_refusal(const Call& call) { return refusal(call, 1); }
+std::string winograd_weight_stride2_refusal(const Call& call) { return refusal(call, 2); }
+
 size_t winograd_weight_workspace(const Call& call, int workers, const WinogradTraits& traits) {
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
     return winograd_weight_scratch(winograd_weight_shape(a, traits, workers), traits).bytes(workers);
@@ -125,8 +132,10 @@ size_t winograd_weight_workspace(const Call& call, int workers, const WinogradTr
 
 double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call, with its sums in and out; cycles
-    // for a vector of channels of a tile, for one of filters of a tile, and for one of weights of a chunk.
-    constexpr double kRate[] = {3.0, 2.8, 3.5}, kCall = 70, kSource = 360, kGradient = 280, kWeights = 220;
+    // for a vector of channels of a tile, for one of filters of a tile, and for one of weights of a chunk. Of stride 2 what is
+    // left of all of them beside the direct rows, on Zen 3.
+    constexpr double kRate[] = {3.0, 2.8, 3.5}, kCall = 70, kWeights = 220, kStrided = 0.75;
+    const double points = static_cast<double>(traits.points()), kSource = 10 * points, kGradient = 7.8 * points;
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
     const WinogradWeightShape shape = winograd_weight_shape(a, traits, 1);
     const double tiles = static_cast<double>(a.groups * shape.units.tiles());
@@ -138,9 +147,10 @@ double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
         row_panels *
         step_cycles(traits.isa, ceil_div(shape.filter_block, ceil_div(shape.filter_block, traits.rows)), 2);
     const double panels = channel_vectors / 2;
-    double cycles = static_cast<double>(traits.points()) * panels * (tiles * step + units * kCall * row_panels);
+    double cycles = points * panels * (tiles * step + units * kCall * row_panels);
     cycles += tiles * (channel_vectors * kSource + filter_vectors * kGradient);
     cycles += static_cast<double>(a.groups * shape.chunks * a.filters) * channel_vectors * kWeights + 10000;
+    if (traits.strided()) cycles *= kStrided;
     return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 

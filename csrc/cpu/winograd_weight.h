@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// grad_weight of 3x3 kernels of stride 1 by the products of Winograd's F(4x4, 3x3). The kernels are in winograd_weight.inl;
-// this is their geometry.
+// grad_weight of 3x3 kernels by the products of Winograd's minimal filtering: of tiles of 4x4 outputs at stride 1, of 2x2 at
+// stride 2. The kernels are in winograd_weight.inl; this is their geometry.
 #pragma once
 
 #include "cpu/winograd.h"
@@ -14,7 +14,7 @@ constexpr int64_t kWinogradTiles = 128;
 // chunks are runs of units. A block of weights is some filters by some panels of channels. Either
 //
 //   chunks are tiles of work     a worker transforms both operands of a unit into its own memory and adds the unit's products
-//                                to the sums of all weights, [point][filter][channel] and its own too; at the chunk's end
+//                                to the sums of all weights, [filter point][filter][channel] and its own too; at the chunk's end
 //                                these become weights, and a second pass adds the chunks'. Few weights, many pixels.
 //   blocks are tiles of work     chunk by chunk: all its transformed operands first, shared; then a block goes over the
 //                                chunk's units and adds the weights that come of it to those of the chunks before. Many
@@ -56,16 +56,23 @@ struct WinogradWeightScratch {
 WinogradWeightScratch winograd_weight_scratch(const WinogradWeightShape& shape, const WinogradTraits& traits);
 
 std::string winograd_weight_refusal(const Call& call);
+std::string winograd_weight_stride2_refusal(const Call& call);
 double winograd_weight_cost(const Call& call, const WinogradTraits& traits);
 size_t winograd_weight_workspace(const Call& call, int workers, const WinogradTraits& traits);
 
 extern const Algorithm f32_winograd4x4_weight_portable, f64_winograd4x4_weight_portable,
     bf16_winograd4x4_weight_portable, f16_winograd4x4_weight_portable;
+extern const Algorithm f32_winograd2x2_weight_stride2_portable, f64_winograd2x2_weight_stride2_portable,
+    bf16_winograd2x2_weight_stride2_portable, f16_winograd2x2_weight_stride2_portable;
 #if defined(__x86_64__)
 extern const Algorithm f32_winograd4x4_weight_avx2, f64_winograd4x4_weight_avx2, bf16_winograd4x4_weight_avx2,
     f16_winograd4x4_weight_avx2;
+extern const Algorithm f32_winograd2x2_weight_stride2_avx2, f64_winograd2x2_weight_stride2_avx2,
+    bf16_winograd2x2_weight_stride2_avx2, f16_winograd2x2_weight_stride2_avx2;
 extern const Algorithm f32_winograd4x4_weight_avx512, f64_winograd4x4_weight_avx512, bf16_winograd4x4_weight_avx512,
     f16_winograd4x4_weight_avx512;
+extern const Algorithm f32_winograd2x2_weight_stride2_avx512, f64_winograd2x2_weight_stride2_avx512,
+    bf16_winograd2x2_weight_stride2_avx512, f16_winograd2x2_weight_stride2_avx512;
 #endif
 
 }  // namespace pyconv

@@ -3,17 +3,18 @@
 //
 //     grad_weight[f][c] = G' (sum over tiles of (A dy[tile][f] A') * (B' d[tile][c] B)) G
 //
-// with dy the M x M pixels of grad_output of a tile, d the N x N source pixels that they meet, * the product point by point,
-// and A, B, G the maps of winograd_transform.inl. The sum over tiles is, for each of the N * N points, a product of
-// matrices [filter][tile] and [tile][channel]. S is the stored type, T that of all arithmetic.
+// with dy the M x M pixels of grad_output of a tile, d the source pixels that they meet, * the product point by point, and A,
+// B, G the maps of winograd_transform.inl or winograd_stride2.inl. The sum over tiles is, for each of the N * N points, a
+// product of matrices [filter][tile] and [tile][channel]. Of stride 2 several points meet in one point of the filter and are
+// added up at once. S is the stored type, T that of all arithmetic.
 //
 //     source    of a unit, [point][panel of channels][tile][NR]; vectors along channels
 //     gradient  of a unit, [point][tile][filter_distance]; vectors along filters
-//     sums      of a block of weights, [point][panel][filter][NR]
+//     sums      of a block of weights, [filter point][panel][filter][NR]
 //     weights   of a chunk, [filter][panel][vector][tap][W]
 //
 // What units, chunks and blocks are, and who owns them, is said in winograd_weight.h. Sums: the tiles of a unit in order by
-// fused multiply-add, then a chunk's units in order, then the chunks; a function of the problem alone. Rounded once. A
+// fused multiply-add, then the points of a filter point, then a chunk's units in order, then the chunks; a function of the problem alone. Rounded once. A
 // value that is not finite spreads over all taps of its filter and channel.
 
 // c[M][NR] (+)= sum over d of a[d * a_step + row] * b[d * NR + column]; all of it in registers.
@@ -66,15 +67,15 @@ struct ColumnTiles {
     static Function pick(int64_t rows, int64_t columns) { return kTable.at[rows - 1][(columns - 1) / Vec<T>::width]; }
 };
 
-template <class S, class T, int M, int MR, Isa isa>
+template <class S, class T, class Map, int MR, Isa isa>
 struct WinogradWeightKernels {
     using V = Vec<T>;
-    using Map = Winograd<M>;
     using Shape = WinogradWeightShape;
     using Sizes = WinogradWeightSizes;
-    static constexpr int W = V::width, NR = 2 * W, N = M + 2, P = N * N, kTaps = 9;
+    static constexpr int W = V::width, NR = 2 * W, kTaps = 9;
+    static constexpr int M = Map::OutputGradient::from, N = Map::OutputGradient::to, F = Map::FilterGradient::from;
 
-    static constexpr WinogradTraits traits() { return {isa, MR, W, M, sizeof(T)}; }
+    static constexpr WinogradTraits traits() { return {isa, MR, W, sizeof(T), M, Map::Input::from, Map::step, N, F}; }
 
     // A block of a group's weights.
     struct Weights {
@@ -91,18 +92,20 @@ struct WinogradWeightKernels {
     // One panel of channels of a unit's source.
     static void transform_source(const Shape& shape, const Sizes& sizes, const WinogradBlock& unit, int64_t group,
                                  int64_t panel, T* source, T* strip) {
+        constexpr int64_t kStep = Map::step;
         const WeightGradient& a = shape.a;
-        const int64_t columns = unit.columns * M + 2, first = panel * NR, limit = smaller(a.channels, first + NR);
+        const int64_t rows = traits().span(unit.rows), columns = traits().span(unit.columns);
+        const int64_t first = panel * NR, limit = smaller(a.channels, first + NR);
         for (int64_t c = first; c < limit; c += W) {
             T* to = source + panel * shape.units.block_tiles() * NR + (c - first);
             for (int64_t image = unit.n; image < unit.n + unit.images; ++image) {
                 const S* from =
                     static_cast<const S*>(a.input.data) + a.input.offset(image, group * a.channels + c, 0, 0);
-                fill_strip(a.input, a.y, a.x, unit.row * M, unit.rows * M + 2, unit.column * M, columns, from,
+                fill_strip(a.input, a.y, a.x, unit.row * kStep, rows, unit.column * kStep, columns, from,
                            smaller(W, limit - c), strip);
                 for (int64_t ty = 0; ty < unit.rows; ++ty)
                     for (int64_t tx = 0; tx < unit.columns; ++tx, to += NR) {
-                        const T* corner = strip + (ty * columns + tx) * M * W;
+                        const T* corner = strip + (ty * columns + tx) * kStep * W;
                         winograd_map<typename Map::Input, V>(
                             [&](int y, int x) { return V::load(corner + (y * columns + x) * W); },
                             [&](int point, V r) { r.store(to + point * sizes.source_plane); });
@@ -136,12 +139,21 @@ struct WinogradWeightKernels {
         }
     }
 
-    // One point of a block's sums (+)= that of a unit.
-    static void multiply(const Shape& shape, const Sizes& sizes, const Weights& block, int64_t tiles, int point,
+    // A block's sums (+)= those of a unit, of one filter point.
+    static void multiply(const Shape& shape, const Sizes& sizes, const Weights& block, int64_t tiles, int filter_point,
                          const T* source, const T* gradient, T* sums, bool accumulate) {
-        source += point * sizes.source_plane;
-        gradient += point * sizes.gradient_plane + block.filter;
-        sums += point * sizes.sums_plane;
+        const int i = filter_point / F, j = filter_point % F;
+        sums += filter_point * sizes.sums_plane;
+        for (int y = i; y < i + Map::points(i); ++y)
+            for (int x = j; x < j + Map::points(j); ++x, accumulate = true) {
+                const int point = y * N + x;
+                multiply_point(shape, block, tiles, source + point * sizes.source_plane,
+                               gradient + point * sizes.gradient_plane + block.filter, sums, accumulate);
+            }
+    }
+
+    static void multiply_point(const Shape& shape, const Weights& block, int64_t tiles, const T* source,
+                               const T* gradient, T* sums, bool accumulate) {
         const int64_t rows = ceil_div(block.filters, MR);
         for (int64_t panel = block.panel; panel < block.panel + block.panels; ++panel, sums += shape.filter_block * NR)
             for (int64_t r = 0; r < rows; ++r) {
@@ -202,7 +214,7 @@ struct WinogradWeightKernels {
                     const T* at = sums + (p * shape.filter_block + f) * NR + v;
                     V taps[kTaps];
                     winograd_map<typename Map::FilterGradient, V>(
-                        [&](int i, int j) { return V::load(at + (i * N + j) * sizes.sums_plane); },
+                        [&](int i, int j) { return V::load(at + (i * F + j) * sizes.sums_plane); },
                         [&](int tap, V r) { taps[tap] = before ? V::load(before + place + tap * W) + r : r; });
                     if (weights) {
 #pragma GCC unroll 9
@@ -246,7 +258,7 @@ struct WinogradWeightKernels {
                     transform_source(shape, memory.sizes, unit, group, p, source, strip);
                 for (int64_t p = 0; p < ceil_div(shape.a.filters, NR); ++p)
                     transform_gradient(shape, memory.sizes, unit, group, p, gradient, strip);
-                for (int point = 0; point < P; ++point)
+                for (int point = 0; point < F * F; ++point)
                     for (int64_t b = 0; b < shape.blocks(); ++b)
                         multiply(shape, memory.sizes, Weights(shape, b), unit.tiles(), point, source, gradient,
                                  sums + b * memory.sizes.sums, at > first);
@@ -304,7 +316,7 @@ struct WinogradWeightKernels {
             const Shape& shape = memory.shape;
             const Weights block(shape, index);
             T* sums = memory.own(worker, memory.scratch.sums);
-            for (int point = 0; point < P; ++point)
+            for (int point = 0; point < F * F; ++point)
                 for (int64_t at = first; at < last; ++at)
                     multiply(shape, memory.sizes, block, WinogradBlock(shape.units, at).tiles(), point,
                              memory.source(at - first), memory.gradient(at - first), sums, at > first);

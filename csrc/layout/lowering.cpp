@@ -42,21 +42,6 @@ ParityClass parity_class(int64_t first, int64_t pixels, int64_t taps, int64_t ou
     return result;
 }
 
-// Views and channels as the input gradient reads them: output gradients in, transposed weights, pixels out.
-Correlation transposed(const Problem& a, const Tensors& tensors) {
-    Correlation result;
-    result.n = a.n, result.groups = a.groups;
-    result.channels = a.filters_per_group(), result.filters = a.channels_per_group();
-    result.input = tensors.output;
-    result.output = tensors.input;
-    result.weight = tensors.weight;
-    result.weight.stride[0] = tensors.weight.stride[1];
-    result.weight.stride[1] = tensors.weight.stride[0];
-    result.weight_group_stride = a.filters_per_group() * tensors.weight.stride[0];
-    result.dtype = a.dtype;
-    return result;
-}
-
 void advance(View* view, int64_t elements, DType dtype) {
     if (view->data) view->data = static_cast<char*>(view->data) + elements * size_of(dtype);
 }
@@ -109,9 +94,23 @@ int64_t correlation_count(const Problem& a, Pass pass) {
     return parity_classes_y(a) * parity_classes_x(a);
 }
 
+Correlation transposed_correlation(const Problem& a, const Tensors& tensors) {
+    Correlation result;
+    result.n = a.n, result.groups = a.groups;
+    result.channels = a.filters_per_group(), result.filters = a.channels_per_group();
+    result.input = tensors.output;
+    result.output = tensors.input;
+    result.weight = tensors.weight;
+    result.weight.stride[0] = tensors.weight.stride[1];
+    result.weight.stride[1] = tensors.weight.stride[0];
+    result.weight_group_stride = a.filters_per_group() * tensors.weight.stride[0];
+    result.dtype = a.dtype;
+    return result;
+}
+
 Correlation correlation_at(const Problem& a, Pass pass, const Tensors& tensors, int64_t index) {
     if (pass == Pass::forward) return forward_correlation(a, tensors);
-    Correlation result = transposed(a, tensors);
+    Correlation result = transposed_correlation(a, tensors);
     if (repeats_pixels(a)) {
         result.y = folding_axis(a.h, a.r, a.p(), a.stride_h, a.dilation_h, a.pad_top, a.pad_bottom, a.padding_mode);
         result.x = folding_axis(a.w, a.s, a.q(), a.stride_w, a.dilation_w, a.pad_left, a.pad_right, a.padding_mode);
@@ -155,7 +154,7 @@ Cells cells_of(const Problem& a, Pass pass, const Tensors& tensors, Correlation*
         if (cells.step[1] == cells.run || cells.digit[0] == 1) cells.run *= cells.digit[0];
     }
     if (cells.run == cells.digit[0] * cells.digit[1] && cells.step[0] == cells.run) cells.run = channels * a.r * a.s;
-    *result = transposed(a, tensors);
+    *result = transposed_correlation(a, tensors);
     result->filters = channels * a.r * a.s;
     result->y = forward_axis(a.p(), 1, a.p(), 1, 1, 0, PaddingMode::zeros);
     result->x = forward_axis(a.q(), 1, a.q(), 1, 1, 0, PaddingMode::zeros);

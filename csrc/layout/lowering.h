@@ -54,6 +54,10 @@ int64_t correlation_count(const Problem& problem, Pass pass);
 // The index-th of them. The written elements of different ones never overlap; together they cover the result.
 Correlation correlation_at(const Problem& problem, Pass pass, const Tensors& tensors, int64_t index);
 
+// Views and channels as an input gradient reads them: output gradients in, transposed weights with the forward pass's taps,
+// pixels out. The axes are left to the caller.
+Correlation transposed_correlation(const Problem& problem, const Tensors& tensors);
+
 // The parity classes of a strided input gradient, by axis: Correlation i is class i / parity_classes_x of the rows and
 // i % parity_classes_x of the columns. A class that no tap reaches has no taps: its gradient is zero.
 int64_t parity_classes_y(const Problem& problem);

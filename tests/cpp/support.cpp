@@ -92,6 +92,8 @@ const std::vector<std::string>& problem_strings() {
         "c1_k1_i9x35_f5_p2_replicate",
         "c17_k18_i4x5_f3_p1_g1_circular",
         "n3_c16_k33_i7x9_f3_p1",
+        "n3_c18_k33_i13x15_f3_s2_p1",
+        "n2_c33_k18_i10x18_f3_s2_p0x1x2x1",
         "n2_c34_k36_i10x3_f3_p1_g2",
         "c130_k16_i5x6_f3",
         // depthwise in blocks of channels and of rows, with what a stride, a dilation and the padding leave to each
