@@ -31,9 +31,14 @@ struct DirectOutput {
         S* to = data + out.offset(panel.image, 0, panel.row, panel.column);
         if (shape.cells.exist) to += shape.cells.offset(first);
         const int64_t step = out.stride[filters_are_rows ? 1 : 3];
-        constexpr int64_t kBytes = W * static_cast<int64_t>(sizeof(S));
+        // Past the caches go whole lines, or else memory would take each piece of one by itself: those of the tile, or of pixels
+        // that it has all filters of.
+        constexpr int64_t kBytes = W * static_cast<int64_t>(sizeof(S)), kLine = 64 / static_cast<int64_t>(sizeof(S));
         const bool aligned = reinterpret_cast<uintptr_t>(to) % kBytes == 0 && step % W == 0 && columns % W == 0;
-        const Writing writing = shape.writing == Writing::streamed && !aligned ? Writing::fetched : shape.writing;
+        const bool lines =
+            step == columns || (reinterpret_cast<uintptr_t>(to) % 64 == 0 && step % kLine == 0 && columns % kLine == 0);
+        const bool whole = aligned && lines;
+        const Writing writing = shape.writing == Writing::streamed && !whole ? Writing::fetched : shape.writing;
         return {to, step, static_cast<int>((columns - 1) % W + 1), bias, writing};
     }
 
