@@ -28,8 +28,7 @@ bool execute(const Call& call, const Tensor& result, string_view forced) {
 }  // namespace
 
 TORCH_LIBRARY_IMPL(pyconv, CPU, library) {
-    add_cpu_algorithm(&f32_fft);
-    add_cpu_algorithm(&f64_fft);
+    add_fft_rows();
     register_operators<execute>(library);
 }
 

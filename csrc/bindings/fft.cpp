@@ -9,7 +9,8 @@
 // chunk by chunk in order; the transform back happens once.
 //
 // A tile is transformed by one thread, always inside a parallel region, so that no library splits it: its bits depend on
-// its own source and the weights only. Results are not exact on integers; an infinity or NaN spreads over its tile.
+// its own source and the weights only. Results are not exact on integers; an infinity or NaN spreads over its tile. Numbers of
+// 16 bits are transformed in float32 and rounded once.
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/Tensor.h>
@@ -17,6 +18,7 @@
 #include <ATen/ops/_fft_c2r.h>
 #include <ATen/ops/_fft_r2c.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/mul.h>
 
 #include <algorithm>
@@ -26,6 +28,7 @@
 #include "cpu/activation.h"
 #include "cpu/model.h"
 #include "layout/lowering.h"
+#include "plan/plan.h"
 
 namespace pyconv::bindings {
 
@@ -82,25 +85,47 @@ Tensor empty_tile(const TilePlan& plan) {
     return at::empty({plan.y.size, plan.x.size}, at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value));
 }
 
+template <class S>
+constexpr c10::ScalarType stored_type() {
+    return std::is_same_v<S, bf16>  ? at::kBFloat16
+           : std::is_same_v<S, f16> ? at::kHalf
+                                    : c10::CppTypeToScalarType<accumulator_t<S>>::value;
+}
+
+// rows x columns elements of a plane, from one on, as a tensor.
+template <class S>
+Tensor patch(const S* from, int64_t rows, int64_t columns, const int64_t* strides) {
+    return at::from_blob(const_cast<S*>(from), {rows, columns}, {strides[2], strides[3]},
+                         at::TensorOptions().dtype(stored_type<S>()));
+}
+
 // tile[0, ...) = rows [row, row + rows) and columns [column, column + columns) of a plane of height x width, as far as the
 // plane goes; zeros elsewhere.
-template <class T>
-void load_tile(const T* plane, const int64_t* strides, int64_t height, int64_t width, int64_t row, int64_t rows,
-               int64_t column, int64_t columns, const TilePlan& plan, T* tile) {
-    const int64_t first = std::max<int64_t>(0, -column), limit = std::max(first, std::min(columns, width - column));
-    for (int64_t i = 0; i < plan.y.size; ++i, tile += plan.x.size) {
-        if (i >= rows || row + i < 0 || row + i >= height) {
-            std::fill_n(tile, plan.x.size, T(0));
-            continue;
-        }
-        const T* from = plane + (row + i) * strides[2] + (column + first) * strides[3];
-        std::fill_n(tile, first, T(0));
-        if (strides[3] == 1)
-            std::copy_n(from, limit - first, tile + first);
-        else
-            for (int64_t j = first; j < limit; ++j) tile[j] = from[(j - first) * strides[3]];
-        std::fill(tile + limit, tile + plan.x.size, T(0));
+template <class S>
+void load_tile(const S* plane, const int64_t* strides, int64_t height, int64_t width, int64_t row, int64_t rows,
+               int64_t column, int64_t columns, const Tensor& tile) {
+    using T = accumulator_t<S>;
+    const int64_t lines = tile.size(0), line = tile.size(1);
+    const int64_t top = std::clamp<int64_t>(-row, 0, lines), left = std::clamp<int64_t>(-column, 0, line);
+    const int64_t bottom = std::clamp(std::min(rows, height - row), top, lines);
+    const int64_t right = std::clamp(std::min(columns, width - column), left, line);
+    T* to = tile.data_ptr<T>();
+    std::fill_n(to, top * line, T(0));
+    std::fill(to + bottom * line, to + lines * line, T(0));
+    for (int64_t i = top; i < bottom; ++i) {
+        std::fill_n(to + i * line, left, T(0));
+        std::fill(to + i * line + right, to + (i + 1) * line, T(0));
     }
+    if (top == bottom || left == right) return;
+    const S* from = plane + (row + top) * strides[2] + (column + left) * strides[3];
+    if (strides[2] < 0 || strides[3] < 0) {  // flipped weights: no tensor has such strides
+        for (int64_t i = top; i < bottom; ++i, from += strides[2])
+            for (int64_t j = left; j < right; ++j) to[i * line + j] = static_cast<T>(from[(j - left) * strides[3]]);
+        return;
+    }
+    tile.narrow(0, top, bottom - top)
+        .narrow(1, left, right - left)
+        .copy_(patch(from, bottom - top, right - left, strides));
 }
 
 Tensor transform(const Tensor& tile) { return at::_fft_r2c(tile, {0, 1}, 0, true); }
@@ -125,8 +150,9 @@ void add_product(Tensor* sum, const Tensor& a, const Tensor& b) {
         *sum = at::mul(a, b);
 }
 
-template <class T>
+template <class S>
 struct FftForward {
+    using T = accumulator_t<S>;
     const Correlation& a;
     const TilePlan plan;
     std::vector<Tensor> spectra;  // [group][filter][channel]
@@ -139,9 +165,9 @@ struct FftForward {
     void transform_weights(int64_t index) {
         const int64_t group = index / (a.filters * a.channels), f = index / a.channels % a.filters;
         Tensor tile = empty_tile<T>(plan);
-        const T* from = static_cast<const T*>(a.weight.data) + group * a.weight_group_stride +
+        const S* from = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride +
                         a.weight.offset(f, index % a.channels, 0, 0);
-        load_tile(from, a.weight.stride, a.y.taps, a.x.taps, 0, a.y.taps, 0, a.x.taps, plan, tile.data_ptr<T>());
+        load_tile(from, a.weight.stride, a.y.taps, a.x.taps, 0, a.y.taps, 0, a.x.taps, tile);
         spectra[static_cast<size_t>(index)] =
             transform(tile).conj_physical_().mul_(1.0 / static_cast<double>(plan.points()));
     }
@@ -153,9 +179,9 @@ struct FftForward {
         std::vector<Tensor> sums(static_cast<size_t>(a.filters));
         Tensor source = empty_tile<T>(plan);
         for (int64_t c = 0; c < a.channels; ++c) {
-            const T* plane = static_cast<const T*>(a.input.data) + a.input.offset(n, group * a.channels + c, 0, 0);
+            const S* plane = static_cast<const S*>(a.input.data) + a.input.offset(n, group * a.channels + c, 0, 0);
             load_tile(plane, a.input.stride, a.y.size, a.x.size, i + a.y.offset, plan.y.size, j + a.x.offset,
-                      plan.x.size, plan, source.data_ptr<T>());
+                      plan.x.size, source);
             const Tensor spectrum = transform(source);
             for (int64_t f = 0; f < a.filters; ++f)
                 add_product(&sums[static_cast<size_t>(f)], spectrum,
@@ -167,18 +193,18 @@ struct FftForward {
 
 private:
     void store(int64_t n, int64_t filter, int64_t i, int64_t j, const Tensor& result) const {
-        const T* from = result.data_ptr<T>();
-        const T bias = a.bias ? static_cast<const T*>(a.bias)[filter] : T(0);
         const int64_t rows = std::min(plan.y.step, a.y.out - i), columns = std::min(plan.x.step, a.x.out - j);
-        T* to = static_cast<T*>(a.output.data) + a.output.offset(n, filter, i, j);
-        for (int64_t row = 0; row < rows; ++row, from += plan.x.size, to += a.output.stride[2])
-            for (int64_t k = 0; k < columns; ++k) to[k * a.output.stride[3]] = from[k] + bias;
+        Tensor outputs = result.narrow(0, 0, rows).narrow(1, 0, columns);
+        if (a.bias) outputs.add_(static_cast<T>(static_cast<const S*>(a.bias)[filter]));
+        S* to = static_cast<S*>(a.output.data) + a.output.offset(n, filter, i, j);
+        patch(to, rows, columns, a.output.stride).copy_(outputs);
         activate(a, {n, 1, filter, 1, i, rows, j, columns});
     }
 };
 
-template <class T>
+template <class S>
 struct FftGradient {
+    using T = accumulator_t<S>;
     const WeightGradient& a;
     const TilePlan plan;
     int64_t units, chunks;     // of a group
@@ -203,13 +229,12 @@ struct FftGradient {
         for (int64_t chunk = 1; chunk < chunks; ++chunk)
             total.add_(sums[static_cast<size_t>((group * chunks + chunk) * pairs + pair)]);
         const Tensor result = transform_back(total, plan.x.size);
-        const T* from = result.data_ptr<T>();
-        const T scale = static_cast<T>(1.0 / static_cast<double>(plan.points()));
         const int64_t filter = group * a.filters + pair / a.channels;
-        T* to = static_cast<T*>(a.grad_weight.data) + a.grad_weight.offset(filter, pair % a.channels, 0, 0);
-        for (int64_t ty = 0; ty < a.y.taps; ++ty)
-            for (int64_t tx = 0; tx < a.x.taps; ++tx)
-                to[ty * a.grad_weight.stride[2] + tx * a.grad_weight.stride[3]] = from[ty * plan.x.size + tx] * scale;
+        S* to = static_cast<S*>(a.grad_weight.data) + a.grad_weight.offset(filter, pair % a.channels, 0, 0);
+        patch(to, a.y.taps, a.x.taps, a.grad_weight.stride)
+            .copy_(result.narrow(0, 0, a.y.taps)
+                       .narrow(1, 0, a.x.taps)
+                       .mul_(static_cast<T>(1.0 / static_cast<double>(plan.points()))));
     }
 
 private:
@@ -219,14 +244,14 @@ private:
         Tensor tile = empty_tile<T>(plan);
         for (int64_t f = 0; f < a.filters; ++f) {
             const View& view = a.grad_output;
-            load_tile(static_cast<const T*>(view.data) + view.offset(n, group * a.filters + f, 0, 0), view.stride,
-                      a.y.out, a.x.out, i, plan.y.step, j, plan.x.step, plan, tile.data_ptr<T>());
+            load_tile(static_cast<const S*>(view.data) + view.offset(n, group * a.filters + f, 0, 0), view.stride,
+                      a.y.out, a.x.out, i, plan.y.step, j, plan.x.step, tile);
             gradients[static_cast<size_t>(f)] = transform(tile).conj_physical_();
         }
         for (int64_t c = 0; c < a.channels; ++c) {
-            load_tile(static_cast<const T*>(a.input.data) + a.input.offset(n, group * a.channels + c, 0, 0),
+            load_tile(static_cast<const S*>(a.input.data) + a.input.offset(n, group * a.channels + c, 0, 0),
                       a.input.stride, a.y.size, a.x.size, i + a.y.offset, plan.y.size, j + a.x.offset, plan.x.size,
-                      plan, tile.data_ptr<T>());
+                      tile);
             const Tensor spectrum = transform(tile);
             for (int64_t f = 0; f < a.filters; ++f)
                 add_product(&sums[static_cast<size_t>(first + f * a.channels + c)], spectrum,
@@ -249,6 +274,8 @@ Shape shape_of(const Call& call) {
     return {a.n, a.groups, a.channels, a.filters, a.y, a.x};
 }
 
+int64_t computed_bytes(DType dtype) { return std::max<int64_t>(4, size_of(dtype)); }
+
 std::string refusal(const Call& call) {
     const Problem& a = call.problem;
     if (a.r * a.s < kFewestTaps)
@@ -270,7 +297,7 @@ std::string refusal(const Call& call) {
     const Shape shape = shape_of(call);
     const TilePlan plan{TileAxis(shape.y), TileAxis(shape.x)};
     const int64_t copies = call.pass == Pass::grad_weight ? kChunks : 1;
-    const int64_t bytes = copies * a.groups * pairs * plan.spectrum_bytes(size_of(a.dtype));
+    const int64_t bytes = copies * a.groups * pairs * plan.spectrum_bytes(computed_bytes(a.dtype));
     if (bytes > kSpectraBytes)
         return "would keep " + std::to_string(bytes >> 20) + " MiB of spectra, the limit is " +
                std::to_string(kSpectraBytes >> 20);
@@ -280,10 +307,12 @@ std::string refusal(const Call& call) {
 double cost(const Call& call) {
     const Shape shape = shape_of(call);
     const TilePlan plan{TileAxis(shape.y), TileAxis(shape.x)};
-    // Nanoseconds a point, in float32, measured on a two-core AMD EPYC (Zen 4 class), 2026-11: a transform with the copy
-    // that it starts from or ends in, and a product of spectra. And what a call of torch takes.
-    constexpr double kTransform = 2.4, kProduct = 0.2, kCalls = 10000;
-    const double points = static_cast<double>(plan.points()) * static_cast<double>(size_of(call.problem.dtype)) / 4;
+    // Nanoseconds a point, in float32, measured on two-core AMD EPYC machines (Zen 4 with AVX-512, Zen 3 without), 2026-11: a
+    // transform with the copy that it starts from or ends in, and a product of spectra. And what a call of torch takes.
+    constexpr double kProduct = 0.2, kCalls = 10000;
+    const double kTransform = detected_isa() >= Isa::avx512 ? 2.4 : 4.3;
+    const double points =
+        static_cast<double>(plan.points()) * static_cast<double>(computed_bytes(call.problem.dtype)) / 4;
     const double c = static_cast<double>(shape.channels), f = static_cast<double>(shape.filters);
     const double tile = (c + f) * (points * kTransform + kCalls) + c * f * points * kProduct;
     const double tiles = static_cast<double>(shape.n * plan.tiles());
@@ -294,25 +323,35 @@ double cost(const Call& call) {
 // Tiles and spectra are torch's own tensors.
 size_t workspace(const Call&, int) { return 0; }
 
-template <class T>
+template <class S>
 Status run(const Call& call, void*, Executor& executor) {
     if (call.pass == Pass::grad_weight) {
         const WeightGradient a = weight_gradient(call.problem, call.tensors);
-        FftGradient<T> body(a);
+        FftGradient<S> body(a);
         for_each_tile(executor, a.groups * body.chunks, [&](int64_t index) { body.add_chunk(index); });
         for_each_tile(executor, a.groups * a.filters * a.channels, [&](int64_t index) { body.finish(index); });
         return {};
     }
     const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
-    FftForward<T> body(a);
+    FftForward<S> body(a);
     for_each_tile(executor, a.groups * a.filters * a.channels, [&](int64_t index) { body.transform_weights(index); });
     for_each_tile(executor, a.n * a.groups * body.plan.tiles(), [&](int64_t tile) { body(tile); });
     return {};
 }
 
-}  // namespace
-
 const Algorithm f32_fft{"f32_fft", DType::f32, Isa::portable, refusal, cost, workspace, run<float>, false};
 const Algorithm f64_fft{"f64_fft", DType::f64, Isa::portable, refusal, cost, workspace, run<double>, false};
+const Algorithm bf16_fft{"bf16_fft", DType::bf16, Isa::portable, refusal, cost, workspace, run<bf16>, false};
+const Algorithm f16_fft{"f16_fft", DType::f16, Isa::portable, refusal, cost, workspace, run<f16>, false};
+
+}  // namespace
+
+void add_fft_rows() {
+    for (const Algorithm* row : {&f32_fft, &f64_fft, &bf16_fft, &f16_fft}) add_cpu_algorithm(row);
+}
+
+bool needs_torch(const Algorithm* row) {
+    return row == &f32_fft || row == &f64_fft || row == &bf16_fft || row == &f16_fft;
+}
 
 }  // namespace pyconv::bindings

@@ -6,6 +6,7 @@
 
 namespace pyconv::bindings {
 
-extern const Algorithm f32_fft, f64_fft;
+void add_fft_rows();
+bool needs_torch(const Algorithm* row);  // is one of them
 
 }  // namespace pyconv::bindings

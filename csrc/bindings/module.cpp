@@ -124,7 +124,7 @@ std::vector<int64_t> tiles(const Problem& problem, const std::string& pass, cons
     const Algorithm* row = choose(call, workers, "", &error);
     if (!row) throw py::value_error(error);
     const int64_t results[] = {problem.output_elements(), problem.input_elements(), problem.weight_elements()};
-    if (row == &f32_fft || row == &f64_fft || results[static_cast<int>(call.pass)] == 0) return {};
+    if (needs_torch(row) || results[static_cast<int>(call.pass)] == 0) return {};
     return tiles_of(*row, call, workers);
 }
 
