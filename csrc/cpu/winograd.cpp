@@ -153,13 +153,14 @@ size_t winograd_workspace(const Call& call, int workers, const WinogradTraits& t
 }
 
 double winograd_cost(const Call& call, const WinogradTraits& traits) {
-    // Measured on AMD EPYC, 2026-11 (stride 1 on Zen 4, stride 2 on Zen 3): cycles a nanosecond and of a micro-kernel call;
-    // cycles for a vector of channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of
-    // which is fetching it.
+    // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call; cycles for a vector of
+    // channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of which is fetching it.
+    // Those of stride 2 were fitted beside the direct rows of Zen 3; with other instruction sets they were not measured.
     constexpr double kRate[] = {1.6, 2.8, 3.2}, kCall = 60, kStridedDoubles = 1.15;
+    const bool fitted = traits.strided() && traits.isa == Isa::avx2;
     const double points = static_cast<double>(traits.points());
-    const double kSource = (traits.strided() ? 6 : 11.7) * points, kOutput = (traits.strided() ? 2.5 : 9.2) * points;
-    const double kFilter = traits.strided() ? 140 : 98 + 7 * points;
+    const double kSource = (fitted ? 6 : 11.7) * points, kOutput = (fitted ? 2.5 : 9.2) * points;
+    const double kFilter = fitted ? 140 : 98 + 7 * static_cast<double>(traits.filter_points());
     constexpr double kOfACall = 0.6;  // of a call's filters, weighed on one image: most batches have more of them
     const WinogradCorrelation a = winograd_correlation(call);
     const WinogradShape shape = winograd_shape(a, traits, 1);

@@ -133,7 +133,7 @@ size_t winograd_weight_workspace(const Call& call, int workers, const WinogradTr
 double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call, with its sums in and out; cycles
     // for a vector of channels of a tile, for one of filters of a tile, and for one of weights of a chunk. Of stride 2 what is
-    // left of all of them beside the direct rows, on Zen 3.
+    // left of all of them beside the direct rows of Zen 3; with other instruction sets that was not measured.
     constexpr double kRate[] = {3.0, 2.8, 3.5}, kCall = 70, kWeights = 220, kStrided = 0.75;
     const double points = static_cast<double>(traits.points()), kSource = 10 * points, kGradient = 7.8 * points;
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
@@ -150,7 +150,7 @@ double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
     double cycles = points * panels * (tiles * step + units * kCall * row_panels);
     cycles += tiles * (channel_vectors * kSource + filter_vectors * kGradient);
     cycles += static_cast<double>(a.groups * shape.chunks * a.filters) * channel_vectors * kWeights + 10000;
-    if (traits.strided()) cycles *= kStrided;
+    if (traits.strided() && traits.isa == Isa::avx2) cycles *= kStrided;
     return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 
