@@ -22,6 +22,7 @@
 #include <ATen/ops/mul.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "bindings/fft.h"
