@@ -176,7 +176,7 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
     cycles += tiles * (channels / static_cast<double>(traits.width) * kSource + filter_vectors * kOutput);
     const double repeats = shape.shares_filters ? 1 : static_cast<double>(shape.blocks());
     cycles += kOfACall * repeats * static_cast<double>(a.groups) * channels * filter_vectors * kFilter + 10000;
-    if (traits.strided() && traits.bytes == 8) cycles *= kStridedDoubles;
+    if (fitted && traits.bytes == 8) cycles *= kStridedDoubles;
     return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 

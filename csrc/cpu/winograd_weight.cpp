@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kTaps = 9;
 constexpr int64_t kLeastChannels = 16;         // and filters: below, transforms cost more than they save
 constexpr int64_t kLeastPixels = 48;           // of all images: of short sums the maps' roundings are the larger part
-constexpr int64_t kBlock = 64;                 // channels and filters of a block: its sums are 590 KB
+constexpr int64_t kBlock = 64;                 // channels and filters of a block: its sums are 590 KB, 262 of stride 2
 constexpr int64_t kOwnSumsBytes = 2560 << 10;  // of all weights, where chunks are tiles of work
 constexpr int64_t kOwnUnitBytes = 2560 << 10;  // of a unit's transformed operands there
 constexpr int64_t kSharedBytes = 16 << 20;     // of a chunk's transformed operands otherwise

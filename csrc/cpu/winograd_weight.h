@@ -14,8 +14,8 @@ constexpr int64_t kWinogradTiles = 128;
 // chunks are runs of units. A block of weights is some filters by some panels of channels. Either
 //
 //   chunks are tiles of work     a worker transforms both operands of a unit into its own memory and adds the unit's products
-//                                to the sums of all weights, [filter point][filter][channel] and its own too; at the chunk's end
-//                                these become weights, and a second pass adds the chunks'. Few weights, many pixels.
+//                                to the sums of all weights, [filter point][filter][channel] and its own too; at the chunk's
+//                                end these become weights, and a second pass adds the chunks'. Few weights, many pixels.
 //   blocks are tiles of work     chunk by chunk: all its transformed operands first, shared; then a block goes over the
 //                                chunk's units and adds the weights that come of it to those of the chunks before. Many
 //                                weights: their sums, four times as large, never leave a worker's cache.

@@ -14,8 +14,8 @@
 //     weights   of a chunk, [filter][panel][vector][tap][W]
 //
 // What units, chunks and blocks are, and who owns them, is said in winograd_weight.h. Sums: the tiles of a unit in order by
-// fused multiply-add, then the points of a filter point, then a chunk's units in order, then the chunks; a function of the problem alone. Rounded once. A
-// value that is not finite spreads over all taps of its filter and channel.
+// fused multiply-add, then the points of a filter point, then a chunk's units in order, then the chunks; a function of the
+// problem alone. Rounded once. A value that is not finite spreads over all taps of its filter and channel.
 
 // c[M][NR] (+)= sum over d of a[d * a_step + row] * b[d * NR + column]; all of it in registers.
 template <class T, int NR, int M, int NV>
