@@ -51,6 +51,21 @@ bool set_isa(Isa isa) {
     return true;
 }
 
+bool starts_two_wide() {
+#if defined(__x86_64__) || defined(__i386__)
+    static const bool two = [] {
+        __builtin_cpu_init();
+        if (!__builtin_cpu_is("intel") || detected_isa() < Isa::avx512) return false;
+        // Of those without bfloat16 instructions the desktop ones have a single unit of that width.
+        return detected_isa() == Isa::avx512bf16 || __builtin_cpu_is("skylake-avx512") ||
+               __builtin_cpu_is("cascadelake") || __builtin_cpu_is("icelake-server");
+    }();
+    return two;
+#else
+    return false;
+#endif
+}
+
 std::vector<Isa> available_isas() {
     std::vector<Isa> result;
     for (int i = 0; i <= static_cast<int>(detected_isa()); ++i) result.push_back(static_cast<Isa>(i));

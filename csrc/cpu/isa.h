@@ -19,4 +19,7 @@ Isa current_isa();                  // the best that may be used: detected_isa()
 bool set_isa(Isa isa);              // false, and nothing changed, if this CPU does not have it
 std::vector<Isa> available_isas();  // weakest first
 
+// Whether this CPU starts two multiply-adds of 512 bits in a cycle: Intel's servers do, AMD's Zen 4 starts one.
+bool starts_two_wide();
+
 }  // namespace pyconv
