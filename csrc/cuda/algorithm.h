@@ -36,7 +36,7 @@ struct CudaAlgorithm {
 };
 
 extern const CudaAlgorithm f32_gemm_64x64_cuda, f64_gemm_64x64_cuda, bf16_gemm_64x64_cuda, f16_gemm_64x64_cuda;
-extern const CudaAlgorithm bf16_wgmma_cuda, f16_wgmma_cuda;
+extern const CudaAlgorithm bf16_wgmma_cuda, f16_wgmma_cuda, bf16_bulk_cuda, f16_bulk_cuda;
 extern const CudaAlgorithm f32_mma_tf32_cuda, f32_mma_3xtf32_cuda, f64_mma_cuda, bf16_mma_cuda, f16_mma_cuda;
 extern const CudaAlgorithm f32_depthwise_cuda, f64_depthwise_cuda, bf16_depthwise_cuda, f16_depthwise_cuda;
 extern const CudaAlgorithm f32_depthwise_nhwc_cuda, f64_depthwise_nhwc_cuda;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "cuda/bulk_operands.h"
 #include "cuda/limits.h"
 
 namespace pyconv::cuda {
@@ -21,9 +22,10 @@ constexpr std::int64_t kProcessors = 132, kResident = 2;
 double rate(DType dtype, MmaMode mode) {
     if (dtype == DType::f64) return 30e12;
     if (dtype == DType::f32) return mode == MmaMode::tf32 ? 150e12 : 50e12;
-    return mode == MmaMode::group ? 500e12 : 300e12;
+    return mode == MmaMode::group || mode == MmaMode::bulk ? 500e12 : 300e12;
 }
 constexpr double kMemoryRate = 2.5e12, kLaunch = 3e-6;
+constexpr double kUnmeasured = 1e6;  // launches
 
 std::int64_t vector_of(DType dtype) { return kVectorBytes / static_cast<std::int64_t>(size_of(dtype)); }
 
@@ -82,6 +84,7 @@ MmaImages output_images(const Problem& a, const View& view) { return images(a, v
 bool reads_planes(const Call& call, MmaMode mode) {
     const Problem& a = call.problem;
     if (mode == MmaMode::group || a.r * a.s > 1 || a.stride_h * a.stride_w > 1) return false;
+    if (mode == MmaMode::bulk && call.pass == Pass::grad_weight) return false;
     if (a.pad_top || a.pad_bottom || a.pad_left || a.pad_right) return false;
     return (call.pass == Pass::grad_input || input_images(a, call.tensors.input).piece == kVectorBytes) &&
            (call.pass == Pass::forward || output_images(a, call.tensors.output).piece == kVectorBytes);
@@ -91,6 +94,7 @@ MmaImages settled(const Call& call, MmaMode mode, MmaImages images, bool directl
     const auto size = static_cast<std::int64_t>(size_of(call.problem.dtype));
     // A weight gradient reads both of its operands one way.
     images.planes = !directly && reads_planes(call, mode);
+    if (mode == MmaMode::bulk) images.planes = images.planes && bulk_reads_planes(mma_groups(call.problem), images);
     images.bytes = images.direct || images.planes
                        ? 0
                        : aligned(images.n * images.rows * images.columns * images.groups * images.padded * size);
@@ -162,34 +166,49 @@ std::int64_t mma_filter_elements(const Call& call, const MmaImages& source) {
     return groups.count * written * call.problem.r * call.problem.s * source.padded;
 }
 
-MmaGradTile mma_grad_tile(DType dtype, MmaMode mode, std::int64_t filters) {
-    if (dtype == DType::f64) return {filters <= 32 ? 32 : 64, 128, 16};
+MmaGradTile mma_grad_tile(const Problem& a, MmaMode mode) {
+    const MmaGroups groups = mma_groups(a);
+    const std::int64_t filters = groups.filters;
+    if (a.dtype == DType::f64) return {filters <= 32 ? 32 : 64, 128, 16};
     if (mode == MmaMode::group) return {filters <= 64 ? 64 : 128, 128, 64};
+    if (mode == MmaMode::bulk) {
+        // As many blocks of 64 channels of a tap as leave the fewest over.
+        const std::int64_t blocks = a.r * a.s * ceil_div(groups.channels, kBoxElements);
+        std::int64_t best = kBoxElements;
+        for (const std::int64_t columns : {2 * kBoxElements, 3 * kBoxElements, 4 * kBoxElements}) {
+            if (round_up(blocks * kBoxElements, columns) <= round_up(blocks * kBoxElements, best)) best = columns;
+        }
+        return {filters <= 64 ? 64 : 128, best, kBoxElements};
+    }
     if (filters <= 32) return {32, 128, 32};
     if (filters <= 64 || mode == MmaMode::split) return {64, 128, 32};
     return {128, 128, 32};
 }
 
 // The number of chunks for which the last blocks to run are many, the sums to be added few.
-ChunkPlan mma_chunks(const Problem& a, std::int64_t tile_rows, std::int64_t tile_columns, std::int64_t slice_pixels) {
+ChunkPlan mma_chunks(const Problem& a, MmaMode mode) {
+    const MmaGradTile tile = mma_grad_tile(a, mode);
     const MmaGroups groups = mma_groups(a);
-    const std::int64_t padded = round_up(groups.channels, vector_of(a.dtype));
+    const bool bulk = mode == MmaMode::bulk;
+    const std::int64_t padded = round_up(groups.channels, bulk ? kBoxElements : vector_of(a.dtype));
     const std::int64_t tiles =
-        groups.count * ceil_div(groups.filters, tile_rows) * ceil_div(a.r * a.s * padded, tile_columns);
-    const std::int64_t pixels = a.n * a.p() * a.q(), slots = kProcessors * kResident;
-    const double slice = static_cast<double>(tile_rows * tile_columns * slice_pixels * 2 * slots) / 200e12;
+        groups.count * ceil_div(groups.filters, tile.rows) * ceil_div(a.r * a.s * padded, tile.columns);
+    // Where the engine copies, a block has a multiprocessor for itself.
+    const std::int64_t pixels = a.n * a.p() * a.q(), slots = kProcessors * (bulk ? 1 : kResident);
+    const double speed = bulk ? 600e12 : 200e12;
+    const double slice = static_cast<double>(tile.rows * tile.columns * tile.pixels * 2 * slots) / speed;
     const double sum = static_cast<double>(a.weight_elements()) * 8 / kMemoryRate;
     constexpr double kFill = 6;  // slices that pass before a block's first product and while it stores
-    ChunkPlan best{1, round_up(pixels, slice_pixels)};
+    ChunkPlan best{1, round_up(pixels, tile.pixels)};
     double least = 0;
-    for (std::int64_t chunks = 1; chunks <= std::min<std::int64_t>(512, ceil_div(pixels, slice_pixels * 4)); ++chunks) {
-        const std::int64_t slices = ceil_div(ceil_div(pixels, chunks), slice_pixels);
+    for (std::int64_t chunks = 1; chunks <= std::min<std::int64_t>(512, ceil_div(pixels, tile.pixels * 4)); ++chunks) {
+        const std::int64_t slices = ceil_div(ceil_div(pixels, chunks), tile.pixels);
         const double waves = static_cast<double>(ceil_div(tiles * chunks, slots));
         const double cost = waves * (static_cast<double>(slices) + kFill) * slice +
                             (chunks > 1 ? static_cast<double>(chunks) * sum + kLaunch : 0);
         if (chunks > 1 && cost >= least) continue;
         least = cost;
-        best.pixels = slices * slice_pixels;
+        best.pixels = slices * tile.pixels;
         best.chunks = ceil_div(pixels, best.pixels);
     }
     return best;
@@ -239,13 +258,40 @@ std::string wgmma_refusal(const Call& call) {
     return mma_refusal(call);
 }
 
+View mma_view(const MmaImages& a, void* copy) {
+    if (a.direct || a.planes) return a.view;
+    const std::int64_t pixel = a.groups * a.padded;
+    return {copy, {a.rows * a.columns * pixel, 1, a.columns * pixel, pixel}};
+}
+
+std::string bulk_refusal(const Call& call) {
+    std::string refusal = wgmma_refusal(call);
+    if (!refusal.empty()) return refusal;
+    const MmaGroups groups = mma_groups(call.problem);
+    const MmaImages input = mma_input(call, MmaMode::bulk), output = mma_output(call, MmaMode::bulk);
+    bool exist = true;
+    if (call.pass == Pass::grad_weight) {
+        const WeightGradient a = weight_gradient(call.problem, call.tensors);
+        exist = bulk_grad_operands(a, output, input, mma_view(output, nullptr), mma_view(input, nullptr)).exist;
+    } else {
+        const MmaImages& source = call.pass == Pass::forward ? input : output;
+        Correlation patches;
+        const Cells cells = mma_cells(call, &patches);
+        const std::int64_t count = cells.exist ? 1 : correlation_count(call.problem, call.pass);
+        for (std::int64_t i = 0; exist && i < count; ++i) {
+            const Correlation a = cells.exist ? patches : correlation_at(call.problem, call.pass, call.tensors, i);
+            exist = bulk_operands(groups, a, source, mma_view(source, nullptr), {}).exist;
+        }
+    }
+    return exist ? "" : "needs operands that the copy engine can walk over (csrc/cuda/bulk_operands.cpp)";
+}
+
 template <MmaMode mode>
 std::size_t mma_workspace(const Call& call) {
     const Problem& a = call.problem;
     const MmaImages input = mma_input(call, mode), output = mma_output(call, mode);
     if (call.pass == Pass::grad_weight) {
-        const MmaGradTile tile = mma_grad_tile(a.dtype, mode, mma_groups(a).filters);
-        return input.bytes + output.bytes + chunk_bytes(a, mma_chunks(a, tile.rows, tile.columns, tile.pixels));
+        return input.bytes + output.bytes + chunk_bytes(a, mma_chunks(a, mode));
     }
     const MmaImages& source = call.pass == Pass::forward ? input : output;
     return source.bytes + aligned(mma_filter_elements(call, source) * static_cast<std::int64_t>(size_of(a.dtype)));
@@ -261,7 +307,7 @@ double mma_cost(const Call& call) {
     double products, bytes = 0, launches = 2;
     const double tensors = static_cast<double>(a.input_elements() + a.output_elements()) * size;
     if (call.pass == Pass::grad_weight) {
-        const MmaGradTile tile = mma_grad_tile(a.dtype, mode, groups.filters);
+        const MmaGradTile tile = mma_grad_tile(a, mode);
         products = static_cast<double>(a.n * a.p() * a.q()) *
                    static_cast<double>(groups.count * round_up(groups.filters, tile.rows)) *
                    static_cast<double>(round_up(a.r * a.s * padded_c, tile.columns));
@@ -280,6 +326,8 @@ double mma_cost(const Call& call) {
     // A copy is written and read again.
     if (call.pass != Pass::grad_input) bytes += 3 * static_cast<double>(mma_input(call, mode).bytes);
     if (call.pass != Pass::forward) bytes += 3 * static_cast<double>(mma_output(call, mode).bytes);
+    // What the engine brings has not been measured: never before a row that has.
+    if (mode == MmaMode::bulk) launches += kUnmeasured;
     return products * 2 / rate(a.dtype, mode) + (bytes + tensors) / kMemoryRate + launches * kLaunch;
 }
 
@@ -287,7 +335,9 @@ template std::size_t mma_workspace<MmaMode::plain>(const Call&);
 template std::size_t mma_workspace<MmaMode::tf32>(const Call&);
 template std::size_t mma_workspace<MmaMode::split>(const Call&);
 template std::size_t mma_workspace<MmaMode::group>(const Call&);
+template std::size_t mma_workspace<MmaMode::bulk>(const Call&);
 template double mma_cost<MmaMode::group>(const Call&);
+template double mma_cost<MmaMode::bulk>(const Call&);
 template double mma_cost<MmaMode::plain>(const Call&);
 template double mma_cost<MmaMode::tf32>(const Call&);
 template double mma_cost<MmaMode::split>(const Call&);

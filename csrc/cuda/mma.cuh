@@ -2,6 +2,7 @@
 // The tensor-core rows' launches: copies where an operand needs one, then one kernel for up to kMmaParts Correlations.
 #pragma once
 
+#include "cuda/bulk_operands.h"
 #include "cuda/mma.h"
 #include "cuda/mma_correlation.cuh"
 #include "cuda/mma_pack.cuh"
@@ -120,11 +121,20 @@ Status launch_mma_planes_grad_weight(MmaGradWeight p, typename Kind::Acc* partia
     return launch(mma_planes_grad_weight<Kind, Tile>, {p.tiles, Tile::kThreads, kBytes}, stream, p, partial);
 }
 
+// In place of bulk.cuh's, where threads bring the operands.
+struct MmaNoEngine {
+    static constexpr bool kExists = false;
+    MmaNoEngine(const MmaGroups&, const MmaImages&) {}
+    void add(const Correlation&, const View&, const BulkFilters&) {}
+    bool reads_filters() const { return false; }
+};
+
 // The kernels of a kind. The tile of a correlation is chosen by how evenly it divides the work: every tile gives the same
 // bits. The tile of a weight gradient is the problem's.
 template <typename Kind>
 struct MmaLauncher {
     using Tiles = MmaTiles<Kind>;
+    using Engine = MmaNoEngine;
 
     static Status correlation(const MmaCorrelation& p, std::int64_t groups, cudaStream_t stream) {
         const double wide = mma_load<typename Tiles::Wide>(p, groups, 1.0);
@@ -189,27 +199,28 @@ inline MmaPart mma_part(const Correlation& a, const Cells& cells, std::int64_t g
 template <typename Kind>
 Status run_mma_correlations(const Call& call, MmaMode mode, void* workspace, cudaStream_t stream) {
     using T = typename Kind::T;
+    using Engine = typename MmaLauncher<Kind>::Engine;
     const bool forward = call.pass == Pass::forward;
     const MmaGroups groups = mma_groups(call.problem);
     const MmaImages source = forward ? mma_input(call, mode) : mma_output(call, mode);
-    const bool reads_filters = mma_reads_filters(call, source), in_place = source.direct || source.planes;
+    const bool reads_filters = mma_reads_filters(call, source);
+    const View images = mma_view(source, workspace);
     Correlation patches;
     const Cells cells = mma_cells(call, &patches);
     auto* packed = reinterpret_cast<T*>(static_cast<unsigned char*>(workspace) + source.bytes);
     MmaCorrelation p;
-    p.source = in_place ? source.view.data : workspace;
+    p.source = images.data;
     p.planes = source.planes;
-    const std::int64_t pixel = source.groups * source.padded;
-    p.image_stride = in_place ? source.view.stride[0] : source.rows * source.columns * pixel;
-    p.row_stride = static_cast<std::int32_t>(in_place ? source.view.stride[2] : source.columns * pixel);
-    p.column_stride = static_cast<std::int32_t>(in_place ? source.view.stride[3] : pixel);
-    p.channel_stride = source.view.stride[1];
+    p.image_stride = images.stride[0];
+    p.row_stride = static_cast<std::int32_t>(images.stride[2]);
+    p.column_stride = static_cast<std::int32_t>(images.stride[3]);
+    p.channel_stride = images.stride[1];
     p.channels = static_cast<std::int32_t>(source.group_channels);
     p.group_stride = static_cast<std::int32_t>(source.padded);
     p.by_chunks = Divider(source.padded / MmaVector<T>::kCount);
     p.filters = cells.exist ? patches.filters : forward ? groups.filters : groups.channels;
     Status status;
-    if (!in_place) status = run_mma_pack_images<T>(source, workspace, stream);
+    if (source.bytes > 0) status = run_mma_pack_images<T>(source, workspace, stream);
     const std::int64_t count = cells.exist ? 1 : correlation_count(call.problem, call.pass);
     for (std::int64_t first = 0; status.ok() && first < count; first += kMmaParts) {
         MmaPackFilters pack;
@@ -217,6 +228,7 @@ Status run_mma_correlations(const Call& call, MmaMode mode, void* workspace, cud
         pack.channels = source.group_channels, pack.padded = source.padded, pack.filters = p.filters;
         pack.filter_tiles = ceil_div(p.filters, MmaPackTile::kRows);
         pack.slot_tiles = ceil_div(source.padded, MmaPackTile::kSlots);
+        Engine engine(groups, source);
         p.parts = pack.parts = static_cast<int>(std::min<std::int64_t>(count - first, kMmaParts));
         for (int i = 0; i < p.parts; ++i) {
             const Correlation a =
@@ -234,30 +246,30 @@ Status run_mma_correlations(const Call& call, MmaMode mode, void* workspace, cud
             pack.weight_group_stride = a.weight_group_stride;
             pack.by_own_channels = Divider(a.channels);
             pack.by_own_filters = Divider(a.filters);
+            engine.add(a, images, {part.filters, p.filters, part.filter_pitch, part.group_pitch, reads_filters});
         }
-        if (!reads_filters && pack.elements > 0) {
+        if (!reads_filters && !engine.reads_filters() && pack.elements > 0) {
             status = launch(mma_pack_filters<T>, {pack.tiles, MmaPackTile::kThreads}, stream, pack, packed);
             packed += pack.elements;
         }
-        if (status.ok()) status = MmaLauncher<Kind>::correlation(p, groups.count, stream);
+        if (!status.ok()) break;
+        if constexpr (Engine::kExists) {
+            status = engine.run(p, stream);
+        } else {
+            status = MmaLauncher<Kind>::correlation(p, groups.count, stream);
+        }
     }
     return status;
-}
-
-// Where an operand lies that was copied; the view of one that was not.
-inline View mma_view(const MmaImages& a, void* copy) {
-    if (a.direct || a.planes) return a.view;
-    const std::int64_t pixel = a.groups * a.padded;
-    return {copy, {a.rows * a.columns * pixel, 1, a.columns * pixel, pixel}};
 }
 
 template <typename Kind>
 Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cudaStream_t stream) {
     using T = typename Kind::T;
+    using Engine = typename MmaLauncher<Kind>::Engine;
     const WeightGradient a = weight_gradient(call.problem, call.tensors);
     const MmaGroups groups = mma_groups(call.problem);
     const MmaImages input = mma_input(call, mode), output = mma_output(call, mode);
-    const MmaGradTile tile = mma_grad_tile(call.problem.dtype, mode, groups.filters);
+    const MmaGradTile tile = mma_grad_tile(call.problem, mode);
     auto* bytes = static_cast<unsigned char*>(workspace);
     MmaGradWeight p;
     p.y = MmaSide(a.y, input.rows, input.top), p.x = MmaSide(a.x, input.columns, input.left);
@@ -270,7 +282,8 @@ Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cuda
     p.grad_output = mma_view(output, bytes + input.bytes);
     p.grad_weight = a.grad_weight;
     p.columns = WeightColumns(a);
-    p.plan = mma_chunks(call.problem, tile.rows, tile.columns, tile.pixels);
+    if (Engine::kExists) p.columns.channels_fastest = true;  // as registers hold them
+    p.plan = mma_chunks(call.problem, mode);
     p.pixel_count = a.pixels();
     p.gradient_group_stride = output.padded, p.input_group_stride = input.padded;
     p.filters = groups.filters, p.channels = groups.channels, p.groups = groups.count;
@@ -284,7 +297,12 @@ Status run_mma_grad_weight(const Call& call, MmaMode mode, void* workspace, cuda
     if (status.ok() && output.bytes > 0) status = run_mma_pack_images<T>(output, bytes + input.bytes, stream);
     if (!status.ok()) return status;
     auto* partial = reinterpret_cast<typename Kind::Acc*>(bytes + input.bytes + output.bytes);
-    status = MmaLauncher<Kind>::grad_weight(p, tile.rows, partial, stream);
+    if constexpr (Engine::kExists) {
+        const BulkGradOperands operands = bulk_grad_operands(a, output, input, p.grad_output, p.input);
+        status = Engine::run(p, operands, tile, partial, stream);
+    } else {
+        status = MmaLauncher<Kind>::grad_weight(p, tile.rows, partial, stream);
+    }
     if (status.ok() && p.plan.chunks > 1) status = run_sum_chunks<T>(a, p.columns, p.plan, partial, stream);
     return status;
 }

@@ -13,8 +13,9 @@ namespace pyconv::cuda {
 
 constexpr int kMmaParts = 4;  // Correlations of one launch
 
-// How a row multiplies: float's numbers may be rounded to tf32, or split in two; 16-bit ones by warpgroups.
-enum class MmaMode { plain, tf32, split, group };
+// How a row multiplies: float's numbers may be rounded to tf32, or split in two; 16-bit ones by warpgroups, from operands
+// that threads bring, or that the copy engine brings.
+enum class MmaMode { plain, tf32, split, group, bulk };
 
 // Groups are taken together until they fill a tile: to the kernels, a few groups of a few channels are one group whose
 // weights are zero off the diagonal.
@@ -43,6 +44,8 @@ struct MmaImages {
 };
 MmaImages mma_input(const Call& call, MmaMode mode);
 MmaImages mma_output(const Call& call, MmaMode mode);
+// Where it lies: the view of one that is read in its place, or of its copy.
+View mma_view(const MmaImages& images, void* copy);
 
 // An input gradient of more parity classes than one launch takes, as one Correlation where lowering.h's cells allow it:
 // those that leave no pixel out.
@@ -57,19 +60,17 @@ struct MmaWorkspace {
 std::int64_t mma_filter_elements(const Call& call, const MmaImages& source);
 bool mma_reads_filters(const Call& call, const MmaImages& source);
 
-// How the pixels of a weight gradient are divided between blocks: a function of the problem alone.
-ChunkPlan mma_chunks(const Problem& problem, std::int64_t tile_rows, std::int64_t tile_columns,
-                     std::int64_t slice_pixels);
-
 struct MmaGradTile {
     std::int64_t rows, columns, pixels;
 };
-// The tile of a weight gradient whose groups have that many filters.
-MmaGradTile mma_grad_tile(DType dtype, MmaMode mode, std::int64_t filters);
+// The tile of a weight gradient, and how its pixels are divided between blocks: functions of the problem alone.
+MmaGradTile mma_grad_tile(const Problem& problem, MmaMode mode);
+ChunkPlan mma_chunks(const Problem& problem, MmaMode mode);
 
 std::string mma_refusal(const Call& call);
 std::string mma_tf32_refusal(const Call& call);
 std::string wgmma_refusal(const Call& call);
+std::string bulk_refusal(const Call& call);
 template <MmaMode mode>
 double mma_cost(const Call& call);
 template <MmaMode mode>

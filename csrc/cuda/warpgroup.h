@@ -77,6 +77,12 @@ __device__ __forceinline__ std::uint64_t operand_of(const unsigned char* at, int
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
     "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
     "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+#define PYCONV_REGISTERS_192 \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+    "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
+    "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, " \
+    "%62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, " \
+    "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95}, "
 #define PYCONV_REGISTERS_256 \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
     "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, " \
@@ -84,32 +90,40 @@ __device__ __forceinline__ std::uint64_t operand_of(const unsigned char* at, int
     "%68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, " \
     "%90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, " \
     "%110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
-#define PYCONV_OPERANDS_64 "%32, %33, p, 1, 1, %34, %34;}"
-#define PYCONV_OPERANDS_128 "%64, %65, p, 1, 1, %66, %66;}"
-#define PYCONV_OPERANDS_256 "%128, %129, p, 1, 1, %130, %130;}"
+#define PYCONV_OPERANDS_64 "%32, %33, p, 1, 1, %34, %35;}"
+#define PYCONV_OPERANDS_128 "%64, %65, p, 1, 1, %66, %67;}"
+#define PYCONV_OPERANDS_192 "%96, %97, p, 1, 1, %98, %99;}"
+#define PYCONV_OPERANDS_256 "%128, %129, p, 1, 1, %130, %131;}"
 // clang-format on
 
 #define PYCONV_MULTIPLY_GROUP(type, columns, ...) \
     asm volatile("{.reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." type \
                  "." type " " PYCONV_REGISTERS_##columns PYCONV_OPERANDS_##columns \
                  : __VA_ARGS__ \
-                 : "l"(operand_of(a, block)), "l"(operand_of(b, block)), "n"(kAcross ? 1 : 0))
+                 : "l"(operand_of(a, kAcrossA ? block : kRow)), "l"(operand_of(b, kAcrossB ? block : kRow)), \
+                   "n"(kAcrossA ? 1 : 0), "n"(kAcrossB ? 1 : 0))
 
-// Queues d += A B for 16 steps of depth.
-template <typename T, bool kAcross, int kColumns>
+// Queues d += A B for 16 steps of depth. The distance of blocks counts for operands across the depth only.
+template <typename T, bool kAcrossA, bool kAcrossB, int kColumns>
 __device__ __forceinline__ void multiply_group(float (&d)[kColumns / 8][4], const unsigned char* a,
                                                const unsigned char* b, int block) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    static_assert(kColumns == 64 || kColumns == 128 || kColumns == 256, "the sizes written out here");
+    static_assert(kColumns == 64 || kColumns == 128 || kColumns == 192 || kColumns == 256,
+                  "the sizes written out here");
+    constexpr int kRow = 16;  // what is not read
     if constexpr (std::is_same_v<T, bfloat16>) {
         if constexpr (kColumns == 64) PYCONV_MULTIPLY_GROUP("bf16", 64, PYCONV_SUMS_32(d, 0));
         if constexpr (kColumns == 128) PYCONV_MULTIPLY_GROUP("bf16", 128, PYCONV_SUMS_32(d, 0), PYCONV_SUMS_32(d, 8));
+        if constexpr (kColumns == 192)
+            PYCONV_MULTIPLY_GROUP("bf16", 192, PYCONV_SUMS_32(d, 0), PYCONV_SUMS_32(d, 8), PYCONV_SUMS_32(d, 16));
         if constexpr (kColumns == 256)
             PYCONV_MULTIPLY_GROUP("bf16", 256, PYCONV_SUMS_32(d, 0), PYCONV_SUMS_32(d, 8), PYCONV_SUMS_32(d, 16),
                                   PYCONV_SUMS_32(d, 24));
     } else {
         if constexpr (kColumns == 64) PYCONV_MULTIPLY_GROUP("f16", 64, PYCONV_SUMS_32(d, 0));
         if constexpr (kColumns == 128) PYCONV_MULTIPLY_GROUP("f16", 128, PYCONV_SUMS_32(d, 0), PYCONV_SUMS_32(d, 8));
+        if constexpr (kColumns == 192)
+            PYCONV_MULTIPLY_GROUP("f16", 192, PYCONV_SUMS_32(d, 0), PYCONV_SUMS_32(d, 8), PYCONV_SUMS_32(d, 16));
         if constexpr (kColumns == 256)
             PYCONV_MULTIPLY_GROUP("f16", 256, PYCONV_SUMS_32(d, 0), PYCONV_SUMS_32(d, 8), PYCONV_SUMS_32(d, 16),
                                   PYCONV_SUMS_32(d, 24));

@@ -52,7 +52,7 @@ __device__ __forceinline__ void queue_slice(const unsigned char* stage, MmaSums<
     group_arrive();
 #pragma unroll
     for (int step = 0; step < 4; ++step)
-        multiply_group<typename Kind::T, false, Tile::BN>(sums[0], a + step * 32, b + step * 32, kChunkBytes);
+        multiply_group<typename Kind::T, false, false, Tile::BN>(sums[0], a + step * 32, b + step * 32, kChunkBytes);
     group_commit();
 }
 
@@ -114,7 +114,7 @@ __device__ __forceinline__ void queue_pixels(const unsigned char* stage, MmaSums
 #pragma unroll
     for (int step = 0; step < kPixels / 16; ++step) {
         const int depth = step * 16 * 8 * kChunkBytes;
-        multiply_group<typename Kind::T, true, Tile::BN>(sums[0], a + depth, b + depth, kBlock);
+        multiply_group<typename Kind::T, true, true, Tile::BN>(sums[0], a + depth, b + depth, kBlock);
     }
     group_commit();
 }
@@ -181,6 +181,7 @@ template <typename Type>
 struct MmaLauncher<GroupKind<Type>> {
     using Kind = GroupKind<Type>;
     using Tiles = MmaTiles<Kind>;
+    using Engine = MmaNoEngine;
 
     template <typename Tile>
     static Status launch_correlation(const MmaCorrelation& p, std::int64_t groups, cudaStream_t stream) {

@@ -25,6 +25,8 @@ const std::vector<const CudaAlgorithm*>& cuda_algorithms() {
         &f16_depthwise_cuda,  //
         &bf16_wgmma_cuda,
         &f16_wgmma_cuda,  //
+        &bf16_bulk_cuda,
+        &f16_bulk_cuda,  //
         &f32_mma_tf32_cuda,
         &f32_mma_3xtf32_cuda,  //
         &f64_mma_cuda,

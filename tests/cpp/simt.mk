@@ -18,7 +18,7 @@ NVCC_OBJECTS := $(KERNELS:$(ROOT)/csrc/cuda/%.cu=build/nvcc/%.o)
 
 .PHONY: simt nvcc
 simt:
-	@$(MAKE) --no-print-directory MODE=sanitize ONLY="test_simt test_cuda_kernels" run
+	@$(MAKE) --no-print-directory MODE=sanitize ONLY="test_simt test_simt_bulk test_cuda_kernels" run
 
 nvcc: $(NVCC_OBJECTS)
 	@echo "nvcc: $(words $(NVCC_OBJECTS)) passed, 0 failed"
@@ -34,16 +34,16 @@ build/nvcc/%.o: $(ROOT)/csrc/cuda/%.cu $(wildcard $(ROOT)/csrc/*/*.h $(ROOT)/csr
 # ThreadSanitizer cannot follow fibers, and blocks run one after another: there is nothing for it to see.
 else ifneq ($(MODE),thread)
 
-SIMT_FLAGS := -DPYCONV_SIMT -Wno-unknown-pragmas
+SIMT_FLAGS := -DPYCONV_SIMT -Wno-unknown-pragmas -Wno-psabi
 SIMT_KERNELS := $(KERNELS:$(ROOT)/csrc/cuda/%.cu=$(BUILD)/simt/%.cu.o) \
                 $(patsubst $(ROOT)/csrc/cuda/%.cpp,$(BUILD)/simt/%.o,$(wildcard $(ROOT)/csrc/cuda/*.cpp))
 # Only what the kernels and their tests use, so that `make simt` need not compile the CPU's algorithms.
 SIMT_HOST := $(filter $(foreach folder,$(BUILD) $(PACKAGE:%=%/csrc),$(addprefix $(folder)/,core/% layout/% \
              reference/% plan/%_cuda.o support.o)),$(OBJECTS))
-SIMT_SHIM := $(BUILD)/simt/shim/simt.o $(BUILD)/simt/shim/warp.o $(BUILD)/simt/shim/warpgroup.o $(BUILD)/simt/shim/fiber.o
-TESTS := $(filter-out test_simt,$(TESTS)) test_simt test_cuda_kernels
+SIMT_SHIM := $(patsubst %,$(BUILD)/simt/shim/%.o,bulk fiber simt warp warpgroup)
+TESTS := $(filter-out test_simt test_simt_bulk,$(TESTS)) test_simt test_simt_bulk test_cuda_kernels
 
-$(BUILD)/test_simt: $(BUILD)/simt/shim/test_simt.o $(SIMT_SHIM)
+$(BUILD)/test_simt $(BUILD)/test_simt_bulk: $(BUILD)/test_%: $(BUILD)/simt/shim/test_%.o $(SIMT_SHIM) $(BUILD)/simt/bulk_tensor.o
 	@$(CXX) $(CXXFLAGS) -o $@ $^
 
 $(BUILD)/test_cuda_kernels: $(BUILD)/simt/shim/test_cuda_kernels.o $(SIMT_SHIM) $(SIMT_KERNELS) $(SIMT_HOST)
@@ -71,6 +71,6 @@ $(BUILD)/simt/shim/%.o: %.cpp Makefile simt.mk
 
 else
 
-TESTS := $(filter-out test_simt,$(TESTS))
+TESTS := $(filter-out test_simt test_simt_bulk,$(TESTS))
 
 endif

@@ -50,6 +50,19 @@ const char* const kTileProblems[] = {
     "n2_c70_k9_i8x10_f3_p1",
     "n3_c20_k17_i6_f2",
     "n2_c132_k130_i4x6_f1x3_p0x1_g2",
+    // by the copy engine: slices of 64 channels, tails of them, of pixels and of filters, walks over padding, several
+    // images in a box, taps of either direction, groups, planes of one tap, every tile
+    "n3_c64_k64_i9x7_f3_p1",
+    "n2_c48_k70_i5x6_f3x2_p1x0_d1x2",
+    "n2_c128_k136_i7_f3_s2_p1_g2",
+    "n3_c64_k40_i6x5_f2x3_s2x1_p1",
+    "n2_c160_k264_i7x6_f1_s2",
+    "n4_c40_k264_i16x8_f1",
+    "n3_c72_k40_i20x8_f1",
+    "n2_c128_k128_i8_f1_g2",
+    "n2_c64_k72_i33x9_f5x1_p2x0_d3x1",
+    "n3_c96_k34_i8x24_f1",
+    "c64_k250_i16_f4_p1x2x2x1",
     // input gradients by cells
     "n2_c3_k20_i12x8_f4_s4",
     "c5_k9_i9x6_f3x2_s3x2",
@@ -240,6 +253,7 @@ std::vector<Problem> all_problems(DType dtype) {
 
 // Whether how an operand lies decides which kernel of a row runs.
 bool depends_on_layout(const CudaAlgorithm& row, const Problem& a) {
+    if (std::strstr(row.name, "bulk")) return true;
     if (!std::strstr(row.name, "mma")) return row.dtype == DType::f32;
     const bool pieces = a.c > 16 && a.groups <= 2 && a.h * a.w % 4 == 0;
     return pieces || a.r * a.s == 1 || (a.r == a.stride_h && a.s == a.stride_w);
@@ -297,6 +311,7 @@ void test_refusals() {
     expect_refusal(f32_mma_3xtf32_cuda, "c8_k8_i5_f3_p1_reflect", Pass::grad_input, "reflect");
     expect_refusal(f64_mma_cuda, "c64_k8_i40000_f1_f64", Pass::forward, "more than 2^30");
     expect_refusal(bf16_wgmma_cuda, "c8_k64_i5_f3_bf16", Pass::forward, "compute capability 9.0");
+    expect_refusal(bf16_bulk_cuda, "c24_k64_i5_f3_bf16", Pass::forward, "compute capability 9.0");
     expect_refusal(f32_gemm_64x64_cuda, "c1000000_k1_i100_f100", Pass::forward, "1000000 * 100 * 100");
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "simt/bulk.h"
 #include "simt/fiber.h"
 #include "simt/warp.h"
 
@@ -36,6 +37,7 @@ struct Thread {
     Collective collective = nullptr;  // null at a barrier
     unsigned width = 0;               // lanes that do it together
     void* arguments = nullptr;
+    Condition condition = nullptr;         // what it waits for, of the same arguments
     std::vector<Copy> copies;              // not committed
     std::deque<std::vector<Copy>> groups;  // committed, the oldest first
 };
@@ -89,6 +91,7 @@ void go_on(unsigned index) {
     thread.file = nullptr;
     thread.line = 0;
     thread.collective = nullptr;
+    thread.condition = nullptr;
     thread.fiber.resume();
     state.current = nullptr;
 }
@@ -110,12 +113,22 @@ bool meet(unsigned index, unsigned count) {
     return true;
 }
 
+// The threads whose conditions have come true.
+void add_ready(std::vector<unsigned>* turn) {
+    for (unsigned index : state.turn) {
+        const Thread& thread = *state.threads[index];
+        if (thread.condition && thread.condition(thread.arguments)) turn->push_back(index);
+    }
+}
+
 // Runs every thread up to its next barrier; false when they have all ended or one has gone astray.
 bool run_interval(unsigned count) {
     set_turns(count);
     // Those that can go on; the lanes of a collective come back after it.
     std::vector<unsigned> turn = state.turn;
-    for (std::size_t next = 0; next < turn.size(); ++next) {
+    for (std::size_t next = 0;; ++next) {
+        if (next == turn.size()) add_ready(&turn);
+        if (next == turn.size()) break;
         const unsigned index = turn[next];
         go_on(index);
         if (!state.threads[index]->collective || !meet(index, count)) continue;
@@ -131,13 +144,13 @@ bool run_interval(unsigned count) {
     for (unsigned i = 1; i < count; ++i) {
         const Thread& other = *state.threads[i];
         if (other.fiber.ended() == first.fiber.ended() && other.file == first.file && other.line == first.line &&
-            !other.collective && !first.collective)
+            !other.collective && !first.collective && !other.condition && !first.condition)
             continue;
         auto where = [](const Thread& t) {
             return t.fiber.ended() ? std::string("has ended")
                                    : "waits at " + std::string(t.file) + ":" + std::to_string(t.line);
         };
-        fail(cudaErrorLaunchFailure, "barrier or collective not reached by all: thread 0 " + where(first) +
+        fail(cudaErrorLaunchFailure, "barrier, collective or condition not reached by all: thread 0 " + where(first) +
                                          ", thread " + std::to_string(i) + " " + where(other));
         return false;
     }
@@ -147,6 +160,7 @@ bool run_interval(unsigned count) {
 void run_block(unsigned count) {
     state.shared.clear();
     forget_products();
+    forget_barriers();
     for (unsigned i = 0; i < count; ++i) {
         state.threads[i]->copies.clear();
         state.threads[i]->groups.clear();
@@ -196,6 +210,17 @@ void wait_for(unsigned width, Collective work, void* arguments, Place place) {
 
 void collective(Collective work, void* arguments, Place place) { wait_for(kWarp, work, arguments, place); }
 void group_collective(Collective work, void* arguments, Place place) { wait_for(kGroup, work, arguments, place); }
+
+void wait_until(Condition condition, void* arguments, Place place) {
+    Thread& thread = *state.current;
+    const dim3 index = threadIdx;
+    thread.file = place.file;
+    thread.line = place.line;
+    thread.condition = condition;
+    thread.arguments = arguments;
+    thread.fiber.yield();
+    threadIdx = index;
+}
 
 void copy_async(void* shared, const void* from, bool exists) {
     std::memset(shared, 0xff, kCopyBytes);

@@ -40,6 +40,10 @@ using Collective = void (*)(void* const* lanes);
 void collective(Collective work, void* arguments, Place place);
 void group_collective(Collective work, void* arguments, Place place);
 
+// Waits until condition(arguments) is true, asked when all other threads of the block wait as well.
+using Condition = bool (*)(void* arguments);
+void wait_until(Condition condition, void* arguments, Place place);
+
 // Of a block that ended.
 void forget_products();
 

@@ -37,14 +37,14 @@ const unsigned char* element(const unsigned char* at, int block, bool across, in
 void multiply(const std::vector<GroupProduct>& lanes) {
     const GroupProduct& one = lanes[0];
     std::vector<float> a(64 * kDepth), b(static_cast<std::size_t>(one.columns * kDepth));
-    auto read = [&](std::vector<float>* to, const unsigned char* from, int rows) {
+    auto read = [&](std::vector<float>* to, const unsigned char* from, bool across, int rows) {
         for (int row = 0; row < rows; ++row)
             for (int depth = 0; depth < kDepth; ++depth)
                 (*to)[static_cast<std::size_t>(row * kDepth + depth)] =
-                    one.value(element(from, one.block, one.across, row, depth));
+                    one.value(element(from, one.block, across, row, depth));
     };
-    read(&a, one.a, 64);
-    read(&b, one.b, one.columns);
+    read(&a, one.a, one.across_a, 64);
+    read(&b, one.b, one.across_b, one.columns);
     for (int row = 0; row < 64; ++row)
         for (int column = 0; column < one.columns; ++column) {
             const int lane = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;

@@ -23,19 +23,19 @@ struct GroupProduct {
     float (*d)[4];
     const unsigned char *a, *b;
     int block, columns;
-    bool across;
+    bool across_a, across_b;
     float (*value)(const unsigned char* element);
 };
 void queue_product(const GroupProduct& product, Place place);
 
-template <class T, bool kAcross, int kColumns>
+template <class T, bool kAcrossA, bool kAcrossB, int kColumns>
 void multiply_group(float (&d)[kColumns / 8][4], const unsigned char* a, const unsigned char* b, int block,
                     Place place = {}) {
     static_assert(sizeof(T) == 2, "a 16-bit type");
     const auto value = [](const unsigned char* element) {
         return static_cast<float>(*reinterpret_cast<const T*>(element));
     };
-    queue_product({d, a, b, block, kColumns, kAcross, value}, place);
+    queue_product({d, a, b, block, kColumns, kAcrossA, kAcrossB, value}, place);
 }
 
 }  // namespace simt
