@@ -153,7 +153,8 @@ struct DirectWork {
 };
 
 DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits);
-double direct_cycles(const DirectShape& shape, const DirectTraits& traits);
+// With each step counted as so many.
+double direct_cycles(const DirectShape& shape, const DirectTraits& traits, double of_a_step = 1);
 
 std::string direct_refusal(const Call& call, const DirectTraits& traits);
 double direct_cost(const Call& call, const DirectTraits& traits);

@@ -126,11 +126,11 @@ DirectWork direct_work(const DirectShape& shape, const DirectTraits& traits) {
     return work;
 }
 
-double direct_cycles(const DirectShape& shape, const DirectTraits& traits) {
+double direct_cycles(const DirectShape& shape, const DirectTraits& traits, double of_a_step) {
     const DirectWork work = direct_work(shape, traits);
     // A call, its sums in and out; the places of its pixels; what a band costs besides.
     constexpr double kTile = 60, kPlaces = 25, kBand = 400;
-    return work.steps * static_cast<double>(shape.depth) + work.stores + work.packed +
+    return of_a_step * work.steps * static_cast<double>(shape.depth) + work.stores + work.packed +
            (kTile + (shape.gathered ? kPlaces : 0)) * work.tiles + kBand * work.bands;
 }
 
@@ -151,7 +151,8 @@ double direct_cost(const Call& call, const DirectTraits& traits) {
     const DirectShape shape = direct_shape(call, traits, 1);
     const Correlation& a = shape.a;
     const double weights = static_cast<double>(a.groups * shape.filter_panels * shape.filter_panel * shape.depth);
-    const double total = direct_cycles(shape, traits) * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
+    const double cycles = direct_cycles(shape, traits, step_weight(traits.isa));
+    const double total = cycles * static_cast<double>(a.n * a.groups) + weights * 0.5 + 8000;
     return total / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 

@@ -279,7 +279,7 @@ double direct_weight_cost(const Call& call, const DirectTraits& traits) {
     const int64_t run = shape.run_length(shape.channel_block);
     const double groups = static_cast<double>(ceil_div(shape.runs(), shape.lines));
     const double each = groups * steps(shape.lines * run, shape.filter_block, shape.filters_are_columns, traits);
-    double cycles = blocks * pixels * each;
+    double cycles = blocks * pixels * each * step_weight(traits.isa);
     const bool whole_vectors = !shape.filters_are_columns && shape.channel_block % traits.width == 0;
     const double slot = kSum * static_cast<double>(traits.rows * 2);
     cycles += blocks * units * (slot * static_cast<double>(shape.slots(traits)) + kUnit);

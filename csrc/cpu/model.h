@@ -28,16 +28,20 @@ inline bool widens_slowly(Isa isa, DType dtype) { return isa <= Isa::avx2 && siz
 // Cycles of one step of the depth on a micro-kernel's tile of m rows and v vectors: multiply-adds, loads and broadcasts, or
 // the latency of the sums. Zen 3 and 4 start two multiply-adds of 256 bits in a cycle, or one of 512; loads likewise, but
 // two broadcasts of either width. With half the width a step has twice the instructions, of which about four start in a cycle.
-// Intel's servers start two of 512 as well, and a dot product of pairs takes them longer than its two multiply-adds (1.5 to 1.9
-// times a whole layer's time, Sapphire Rapids). The costs of all AVX-512 rows were fitted to each other, so theirs stay the
-// measure there, and the others count for more.
 inline double step_cycles(Isa isa, int64_t m, int64_t v) {
     const double rows = static_cast<double>(m), vectors = static_cast<double>(v);
     const double each = isa == Isa::avx2 ? 0.5 : 1;
     const double started = isa == Isa::avx2 ? (rows * vectors + rows + vectors + 3) / 4 : 0;
-    const double cycles = std::max({each * rows * vectors, each * vectors + 0.5 * rows + 0.5, started, 4.0});
-    if (isa == Isa::avx512 || current_isa() < Isa::avx512 || !starts_two_wide()) return cycles;
-    return cycles * (isa == Isa::avx512bf16 ? 3.5 : isa == Isa::avx2 ? 2 : 1);
+    return std::max({each * rows * vectors, each * vectors + 0.5 * rows + 0.5, started, 4.0});
+}
+
+// What the steps of one instruction set's rows count for in costs beside the others', on this CPU. Intel's servers start two
+// multiply-adds of 512 bits in a cycle, and a dot product of pairs takes them longer than its two multiply-adds (1.5 to 1.9
+// times a whole layer's time, Sapphire Rapids). The costs of all AVX-512 rows were fitted to each other, so theirs stay the
+// measure there, and the others count for more. Of costs alone: geometry is the same on every CPU.
+inline double step_weight(Isa isa) {
+    if (isa == Isa::avx512 || current_isa() < Isa::avx512 || !starts_two_wide()) return 1;
+    return isa == Isa::avx512bf16 ? 3.5 : isa == Isa::avx2 ? 2 : 1;
 }
 
 }  // namespace pyconv

@@ -168,8 +168,8 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
     const double channels = static_cast<double>(shape.depth_blocks * shape.depth);
     const double filter_vectors = static_cast<double>(ceil_div(a.filters, traits.width));
     const int64_t block = shape.block_tiles(), row_panels = ceil_div(block, traits.rows);
-    const double step = static_cast<double>(row_panels) * step_cycles(traits.isa, ceil_div(block, row_panels), 2) /
-                        static_cast<double>(block);
+    const double step = static_cast<double>(row_panels) * step_cycles(traits.isa, ceil_div(block, row_panels), 2) *
+                        step_weight(traits.isa) / static_cast<double>(block);
     double cycles =
         tiles * points * (filter_vectors / 2) *
         (channels * step + kCall * static_cast<double>(shape.depth_blocks * row_panels) / static_cast<double>(block));

@@ -144,7 +144,7 @@ double winograd_weight_cost(const Call& call, const WinogradTraits& traits) {
     const double filter_vectors = static_cast<double>(ceil_div(a.filters, traits.width));
     const double row_panels = static_cast<double>(shape.filter_blocks * ceil_div(shape.filter_block, traits.rows));
     const double step =
-        row_panels *
+        row_panels * step_weight(traits.isa) *
         step_cycles(traits.isa, ceil_div(shape.filter_block, ceil_div(shape.filter_block, traits.rows)), 2);
     const double panels = channel_vectors / 2;
     double cycles = points * panels * (tiles * step + units * kCall * row_panels);
