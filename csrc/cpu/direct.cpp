@@ -59,7 +59,7 @@ bool stays(int64_t lines, int64_t step, int64_t way, int64_t ways) {
 // panel do not want more lines of a set of the first level cache than it has, or, as columns, the pixels of whole images
 // do, and the channels do not want more of the second's.
 bool reads_in_place(const Correlation& a, BandOrder order, const DirectTraits& traits) {
-    constexpr int64_t kFirstWay = 4 << 10, kFirstWays = 6;  // 32 KiB in eight ways, 48 in twelve
+    constexpr int64_t kFirstWay = 4 << 10, kFirstWays = 7;  // 32 KiB in eight ways, 48 in twelve
     constexpr int64_t kColumnsInPlace = 16;                 // of fewer, packing costs next to nothing
     const auto inside = [](const Axis& axis) {
         const int64_t last = (axis.out - 1) * axis.stride + (axis.taps - 1) * axis.dilation + axis.offset;
