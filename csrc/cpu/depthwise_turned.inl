@@ -137,7 +137,8 @@ private:
         for (int64_t m = 0; m < pixels; m += W) {
             const int here = static_cast<int>(smaller(W, pixels - m));
             Vec<T> square[W];
-            load_square(square, image + m, a.input.stride[1], static_cast<int>(count), here, ahead);
+            load_square(square, image + m, a.input.stride[1], static_cast<int>(count), here, ahead,
+                        static_cast<int>(count));
             transpose(square);
 #pragma GCC unroll 16
             for (int i = 0; i < W; ++i)

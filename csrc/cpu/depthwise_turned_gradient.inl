@@ -58,7 +58,7 @@ private:
         for (int64_t m = 0; m < pixels; m += W) {
             const int here = static_cast<int>(smaller(W, pixels - m));
             Vec<T> square[W];
-            load_square(square, from + m, step, static_cast<int>(count), here, 0);
+            load_square(square, from + m, step, static_cast<int>(count), here, 0, 0);
             transpose(square);
 #pragma GCC unroll 16
             for (int i = 0; i < W; ++i)

@@ -299,7 +299,7 @@ private:
                 for (int64_t f = 0; f < block.filters; f += panel)  // whole squares; lanes past the panel are not read
                     turn_pixels<T>(from + f * step, step, pixel, columns, smaller(slot, block.filters - f),
                                    packed + f / panel * depth * slot, slot,
-                                   f + panel < block.filters ? panel * step : columns);
+                                   f + panel < block.filters ? panel * step : columns - f * step);
             }
     }
 

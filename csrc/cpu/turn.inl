@@ -2,13 +2,13 @@
 // Pixels of an image row with their channels side by side, from any layout. Included inside an ISA region.
 
 // A square of vectors of one channel each, `step` apart: `lanes` channels of `count` pixels, zeros where there are none.
-// Fetches what lies `ahead` of them, unless that is 0. All loops are unrolled, or the square would go through memory.
+// Fetches what lies `ahead` of `fetched` such channels, unless that is 0. All loops are unrolled, or the square would go through memory.
 template <class T, class S>
 PYCONV_INLINE void load_square(Vec<T> (&square)[Vec<T>::width], const S* from, int64_t step, int lanes, int count,
-                               int64_t ahead) {
+                               int64_t ahead, int fetched) {
     constexpr int W = Vec<T>::width;
     if (ahead != 0)
-        for (int i = 0; i < lanes; ++i) __builtin_prefetch(from + i * step + ahead);
+        for (int i = 0; i < fetched; ++i) __builtin_prefetch(from + i * step + ahead);
     if (lanes == W && count == W) {
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i) square[i] = Vec<T>::load(from + i * step);
@@ -22,8 +22,8 @@ PYCONV_INLINE void load_square(Vec<T> (&square)[Vec<T>::width], const S* from, i
 }
 
 // to[pixel][distance]: `channels` of each of `pixels`, whose elements are channel_step and pixel_step apart. Of the rest of
-// a pixel's distance, lanes up to the end of its last whole vector become zero where they fit. What is `ahead` elements
-// on is fetched (for the last channels; before them, what the next ones will read), where pixels are turned.
+// a pixel's distance, lanes up to the end of its last whole vector become zero where they fit. Where pixels are turned, what the
+// next channels will read is fetched, and after the last ones what is `ahead` elements from the first.
 template <class T, class S>
 PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixel_step, int64_t pixels,
                                int64_t channels, T* to, int64_t distance, int64_t ahead = 0) {
@@ -54,7 +54,9 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
     for (int64_t c = 0; c < channels; c += W) {
         const int lanes = static_cast<int>(smaller(W, channels - c)), fits = room(c);
         // The hardware does not follow so many short rows: those of the next channels are asked for while these are read.
-        const int64_t next = c + 2 * W <= channels ? W * channel_step : ahead;
+        const bool last = c + W >= channels;
+        const int64_t next = !last ? W * channel_step : ahead != 0 ? ahead - c * channel_step : 0;
+        const int fetched = last ? static_cast<int>(smaller(W, channels)) : static_cast<int>(smaller(W, channels - c - W));
         for (int64_t m = 0; m < pixels; m += W) {
             const int count = static_cast<int>(smaller(W, pixels - m));
             const S* corner = from + c * channel_step + m * pixel_step;
@@ -65,7 +67,7 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
                 for (int i = 0; i < W; ++i)
                     square[i] = i < lanes ? load_every_other<T>(corner + i * channel_step, count) : Vec<T>::zero();
             } else {
-                load_square(square, corner, channel_step, lanes, count, next);
+                load_square(square, corner, channel_step, lanes, count, next, fetched);
             }
             transpose(square);
             if (fits == W) {
