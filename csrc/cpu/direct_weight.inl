@@ -58,6 +58,13 @@ struct DirectWeight {
         }
     }
 
+    // Of multiply.
+    static int64_t calls_of_unit(const WeightShape& shape, const WeightBlock& block, T* sums) {
+        const int64_t last = Sums::panels(shape, block) - 1;
+        return Sums::runs(shape, block) *
+               (last * Panel(shape, block, 0, sums).tiles + Panel(shape, block, last, sums).tiles);
+    }
+
     // A unit's tables: pixels of a packed panel, of the wider one that few last filters take, and the lines of a panel's
     // source.
     struct PanelTables {
@@ -153,7 +160,7 @@ struct DirectWeight {
                 const WeightUnit unit(shape, at), next(shape, more ? at + 1 : at);
                 WeightAhead<S, T> ahead(unit.pixels());
                 if (more)
-                    ahead.next_unit(shape, block, next);
+                    ahead.next_unit(shape, block, next, at - first, calls_of_unit(shape, block, sums));
                 else if (shape.chunks == 1)
                     ahead.weights(shape, block);
                 const WeightFilters<T> filters = Packing::filters(shape, block, unit, gradient);

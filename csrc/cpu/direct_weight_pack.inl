@@ -63,6 +63,8 @@ struct WeightAhead {
         Lines {  // call `i` of `count`: from data + i / wide * far + i % wide * near on, at distances of `step`; bytes
         const char* data = nullptr;
         int64_t count = 0, wide = 1, near = 0, far = 0, step = 0;
+        // Where a unit has fewer calls, those of `period` / calls units take turns, and the unit's first is number `turn`.
+        int64_t turn = 0, period = 0;
     };
     int64_t depth;
     Lines first, second;
@@ -71,7 +73,9 @@ struct WeightAhead {
 
     explicit WeightAhead(int64_t depth) : depth(depth) {}
 
-    void next_unit(const WeightShape& shape, const WeightBlock& block, const WeightUnit& unit) {
+    // `number` units of the chunk come before; each has so many calls.
+    void next_unit(const WeightShape& shape, const WeightBlock& block, const WeightUnit& unit, int64_t number,
+                   int64_t calls) {
         const WeightGradient& a = shape.a;
         const int64_t size = sizeof(S);
         const View &out = a.grad_output, &in = a.input;
@@ -86,6 +90,7 @@ struct WeightAhead {
             first.count = block.filters;
             first.far = out.stride[1] * size;
             first.step = size;
+            take_turns(&first, number, calls);
         }
         if (shape.by_panel) return;
         const int64_t y = a.y.virtual_position(block.tap_row, unit.row), x = a.x.virtual_position(0, unit.column);
@@ -127,9 +132,20 @@ struct WeightAhead {
         }
     }
 
+    // Planes of which a unit's calls ask for a part: each for as many units at once as pass until it is its turn again. As
+    // long as all that fits the second level cache, and a call asks for every line.
+    void take_turns(Lines* planes, int64_t number, int64_t calls) const {
+        constexpr int64_t kAhead = 384 << 10;
+        const int64_t units = ceil_div(planes->count, calls), bytes = depth * planes->step;
+        if (units < 2 || units * planes->step > kLine || units * bytes * planes->count / 2 > kAhead) return;
+        planes->period = units * calls;
+        planes->turn = number % units * calls;
+        planes->step *= units;
+    }
+
     PYCONV_INLINE void ask(int64_t call, WeightOperands<T>* operands) const {
-        const bool after = call >= first.count;
-        const int64_t at = after ? call - first.count : call;
+        const bool turns = first.period > 0, after = !turns && call >= first.count;
+        const int64_t at = turns ? (first.turn + call) % first.period : after ? call - first.count : call;
         const Lines& lines = after ? second : first;
         operands->ahead = reinterpret_cast<const char*>(operands->filters);
         operands->ahead_step = 0;
