@@ -79,19 +79,10 @@ struct WeightAhead {
         const WeightGradient& a = shape.a;
         const int64_t size = sizeof(S);
         const View &out = a.grad_output, &in = a.input;
-        first.data = reinterpret_cast<const char*>(
-            static_cast<const S*>(out.data) +
-            out.offset(unit.n, block.group * a.filters + block.filter, unit.row, unit.column));
-        if (out.stride[1] == 1) {  // pixels are pieces of memory
-            first.count = ceil_div(block.filters * size, kLine);
-            first.far = kLine;
-            first.step = out.stride[3] * size;
-        } else if (out.stride[3] == 1) {  // channels are
-            first.count = block.filters;
-            first.far = out.stride[1] * size;
-            first.step = size;
-            take_turns(&first, number, calls);
-        }
+        set_gradients(&first, shape, block,
+                      static_cast<const S*>(out.data) +
+                          out.offset(unit.n, block.group * a.filters + block.filter, unit.row, unit.column));
+        if (out.stride[1] != 1) take_turns(&first, number, calls);
         if (shape.by_panel) return;
         const int64_t y = a.y.virtual_position(block.tap_row, unit.row), x = a.x.virtual_position(0, unit.column);
         const S* from = static_cast<const S*>(in.data) +
@@ -107,6 +98,12 @@ struct WeightAhead {
             second.far = in.stride[1] * size;
             second.step = shape.step_y * shape.step_x * size;
         }
+    }
+
+    // Of a unit whose elements are pairs of pixels: grad_output from both on.
+    void next_pairs(const WeightShape& shape, const WeightBlock& block, const S* low, const S* high) {
+        set_gradients(&first, shape, block, low);
+        if (high) set_gradients(&second, shape, block, high);
     }
 
     void weights(const WeightShape& shape, const WeightBlock& block) {
@@ -132,12 +129,30 @@ struct WeightAhead {
         }
     }
 
+    // A block's filters, from a unit's first pixel on.
+    static void set_gradients(Lines* lines, const WeightShape& shape, const WeightBlock& block, const S* from) {
+        const View& out = shape.a.grad_output;
+        const int64_t size = sizeof(S);
+        lines->data = reinterpret_cast<const char*>(from);
+        if (out.stride[1] == 1) {  // pixels are pieces of memory
+            lines->count = ceil_div(block.filters * size, kLine);
+            lines->far = kLine;
+            lines->step = out.stride[3] * size;
+        } else if (out.stride[3] == 1) {  // channels are
+            lines->count = block.filters;
+            lines->far = out.stride[1] * size;
+            lines->step = size;
+        }
+    }
+
     // Planes of which a unit's calls ask for a part: each for as many units at once as pass until it is its turn again. As
     // long as all that fits the second level cache, and a call asks for every line.
     void take_turns(Lines* planes, int64_t number, int64_t calls) const {
         constexpr int64_t kAhead = 384 << 10;
         const int64_t units = ceil_div(planes->count, calls), bytes = depth * planes->step;
-        if (units < 2 || units * planes->step > kLine || units * bytes * planes->count / 2 > kAhead) return;
+        if (planes->count == 0 || units < 2 || units * planes->step > kLine ||
+            units * bytes * planes->count / 2 > kAhead)
+            return;
         planes->period = units * calls;
         planes->turn = number % units * calls;
         planes->step *= units;

@@ -91,6 +91,16 @@ struct DotWeight {
         }
     }
 
+    // A unit's first element of grad_output, and its partner's, or null.
+    static const bf16* first_gradient(const DotWeightShape& shape, const Block& block, const Unit& unit, bool second) {
+        if (second && !unit.has_second(shape, 0)) return nullptr;
+        const WeightGradient& a = shape.plain.a;
+        return static_cast<const bf16*>(a.grad_output.data) +
+               a.grad_output.offset(unit.first_image(shape, 0) + (second ? unit.second_image : 0),
+                                    block.group * a.filters + block.filter, unit.row + (second ? unit.second_row : 0),
+                                    unit.column);
+    }
+
     // gradient[panel][pair][slot]
     static void pack_gradient(const DotWeightShape& shape, const Block& block, const Unit& unit, bf16_pair* gradient) {
         const WeightGradient& a = shape.plain.a;
@@ -106,9 +116,34 @@ struct DotWeight {
                                        ? data + a.grad_output.offset(image + unit.second_image, filter,
                                                                      unit.row + unit.second_row + i, unit.column)
                                        : nullptr;
-                for (int64_t f = 0; f < block.filters; f += panel)
+                if (step == 1 && high) {
+                    pair_filters(low, high, a.grad_output.stride[3], block.filters, unit.columns, panel, gradient,
+                                 depth * slot, slot);
+                    continue;
+                }
+                for (int64_t f = 0; f < block.filters; f += panel)  // whole squares; lanes past the panel are not read
                     turn_pairs(low + f * step, moved(high, f * step), step, a.grad_output.stride[3], unit.columns,
-                               smaller(panel, block.filters - f), gradient + f / panel * depth * slot, slot);
+                               smaller(slot, block.filters - f), gradient + f / panel * depth * slot, slot);
+            }
+        }
+    }
+
+    // Filters that lie side by side, some pairs at a time, as copy_filters (direct_weight_pack.inl).
+    static void pair_filters(const bf16* low, const bf16* high, int64_t pixel, int64_t filters, int64_t pairs,
+                             int64_t panel, bf16_pair* to, int64_t distance, int64_t slot) {
+        constexpr int64_t kTogether = 8;
+        for (int64_t first = 0; first < pairs; first += kTogether) {
+            const int64_t last = smaller(pairs, first + kTogether);
+            bf16_pair* lanes = to;
+            for (int64_t f = 0; f < filters; f += panel, lanes += distance) {
+                const int64_t rest = filters - f;
+                for (int64_t j = first; j < last; ++j)
+                    for (int64_t c = 0; c < slot; c += W) {
+                        const bf16 *l = low + j * pixel + f + c, *h = high + j * pixel + f + c;
+                        const V pair =
+                            rest - c >= W ? V::pair(l, h) : V::pair_first(l, h, static_cast<int>(larger(0, rest - c)));
+                        pair.store(lanes + j * slot + c);
+                    }
             }
         }
     }
@@ -136,7 +171,12 @@ struct DotWeight {
                 const WeightSource<bf16_pair> source = Packing::packed_source(plain, block, unit, band);
                 const WeightFilters<bf16_pair> filters{gradient, depth * slot, slot};
                 Packing::find_pixels(unit, source, offsets);
-                const WeightAhead<bf16, bf16_pair> ahead(depth);
+                WeightAhead<bf16, bf16_pair> ahead(depth);
+                if (at + 1 < last) {
+                    const Unit next(shape, at + 1);
+                    ahead.next_pairs(plain, block, first_gradient(shape, block, next, false),
+                                     first_gradient(shape, block, next, true));
+                }
                 Plain::multiply(plain, block, depth, filters, source, offsets, ahead, sums, at > first);
             }
             if (plain.chunks == 1) Plain::Sums::store_block(plain, block, sums);
