@@ -56,7 +56,8 @@ PYCONV_INLINE void turn_pixels(const S* from, int64_t channel_step, int64_t pixe
         // The hardware does not follow so many short rows: those of the next channels are asked for while these are read.
         const bool last = c + W >= channels;
         const int64_t next = !last ? W * channel_step : ahead != 0 ? ahead - c * channel_step : 0;
-        const int fetched = last ? static_cast<int>(smaller(W, channels)) : static_cast<int>(smaller(W, channels - c - W));
+        const int fetched =
+            last ? static_cast<int>(smaller(W, channels)) : static_cast<int>(smaller(W, channels - c - W));
         for (int64_t m = 0; m < pixels; m += W) {
             const int count = static_cast<int>(smaller(W, pixels - m));
             const S* corner = from + c * channel_step + m * pixel_step;
