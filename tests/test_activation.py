@@ -84,8 +84,8 @@ def test_every_row(algorithm: str, layout: str) -> None:
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64, torch.bfloat16, torch.float16), ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number(name: str, dtype: torch.dtype, isa: str) -> None:
-    """Against float64 from the largest to the smallest numbers; at the ends torch's float64 is the rule, since
-    its gelu of an infinite float is NaN on the CPUs where it is oneDNN's."""
+    """Against float64 from the largest to the smallest numbers; at the ends torch's float64 is the rule: on
+    some CPUs its gelu of an infinite float is NaN."""
     _C.set_isa(isa)
     y = torch.cat(
         (torch.linspace(-110, 110, 200001), torch.logspace(-44, 4, 999), -torch.logspace(-44, 4, 999))
