@@ -29,6 +29,7 @@ __device__ __forceinline__ int same_in_warp(int value) {
 using ::simt::announce_bytes;
 using ::simt::arrive;
 using ::simt::Barrier;
+using ::simt::check_alignment;
 using ::simt::copy_box;
 using ::simt::copy_pixels;
 using ::simt::start_barrier;
@@ -36,6 +37,8 @@ using ::simt::sync_threads;
 using ::simt::wait_for_phase;
 
 inline void barriers_started() {}
+inline void join_warp() {}
+inline void fetch_map(const TensorMap&) {}
 template <int kCount>
 void give_registers() {}
 template <int kCount>
@@ -48,6 +51,21 @@ using Barrier = std::uint64_t;
 __device__ __forceinline__ void start_barrier(Barrier* barrier, int arrivals) {
 #if __CUDA_ARCH__ >= 900
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+#endif
+}
+
+// Where the engine's and the products' patterns begin, or the launch fails: they are those of addresses.
+__device__ __forceinline__ void check_alignment(const unsigned char* shared) {
+    if (shared_address(shared) % 1024 != 0) __trap();
+}
+
+// Lanes that went apart are together again, as the instructions of whole warps need them.
+__device__ __forceinline__ void join_warp() { __syncwarp(); }
+
+// A map that will be used soon.
+__device__ __forceinline__ void fetch_map(const TensorMap& map) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 #endif
 }
 

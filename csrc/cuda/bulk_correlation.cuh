@@ -35,6 +35,7 @@ struct BulkCorrelation {
 struct BulkOrigin {
     int part = 0;
     std::int64_t pixel, end, filter, group;
+    std::int64_t image = 0, within = 0;  // of planes: which, and the first pixel's number in it
 
     template <typename Tile, bool kPlanes>
     static __device__ __forceinline__ BulkOrigin of(const BulkCorrelation& p, std::int64_t tile) {
@@ -47,10 +48,11 @@ struct BulkOrigin {
         origin.pixel = a.by_groups.divide(origin.group) * Tile::BM;
         origin.end = a.part[origin.part].pixel_count;
         if constexpr (kPlanes) {
-            std::int64_t within = origin.pixel / Tile::BM;
-            const std::int64_t image = p.by_image_tiles.divide(within);
-            origin.pixel = image * p.image_pixels + within * Tile::BM;
-            origin.end = (image + 1) * p.image_pixels;
+            origin.within = origin.pixel / Tile::BM;
+            origin.image = p.by_image_tiles.divide(origin.within);
+            origin.within *= Tile::BM;
+            origin.pixel = origin.image * p.image_pixels + origin.within;
+            origin.end = (origin.image + 1) * p.image_pixels;
         }
         return origin;
     }
@@ -65,6 +67,7 @@ template <typename Tile, bool kPlanes, bool kTurned>
 __device__ __forceinline__ void bring_slices(const BulkCorrelation& p, unsigned char* shared,
                                              const BulkBarriers<Tile>& barriers) {
     BulkRing<Tile::kStages> ring;
+    for (int part = 0; part < p.mma.parts; ++part) fetch_map(p.part[part].source), fetch_map(p.part[part].filters);
     for (std::int64_t tile = blockIdx.x; tile < p.mma.tiles; tile += gridDim.x) {
         const auto origin = BulkOrigin::of<Tile, kPlanes>(p, tile);
         const BulkPart& part = p.part[origin.part];
@@ -72,7 +75,7 @@ __device__ __forceinline__ void bring_slices(const BulkCorrelation& p, unsigned 
         const auto filter = static_cast<std::int32_t>(origin.filter), group = static_cast<std::int32_t>(origin.group);
         Pixel pixel;
         if constexpr (kPlanes) {
-            pixel = {origin.end / p.image_pixels - 1, 0, origin.pixel % p.image_pixels};
+            pixel = {origin.image, 0, origin.within};
         } else {
             pixel = a.pixels.at(origin.pixel);
         }
@@ -265,6 +268,7 @@ __device__ __forceinline__ void correlate_tiles(const BulkCorrelation& p, int te
         BulkSums<Tile> sums = {};
         multiply_slices<T, Tile, kPlanes, kTurned>(slices, shared, barriers, turns, ring, sums);
         store_tile<T, Tile>(p.mma, origin, staging, team, sums);
+        join_warp();
     }
 }
 
@@ -272,7 +276,7 @@ template <typename T, typename Tile, bool kPlanes, bool kTurned>
 __global__ void __launch_bounds__(Tile::kThreads, 1) bulk_correlation(const __grid_constant__ BulkCorrelation p) {
     PYCONV_DYNAMIC_SHARED(unsigned char, shared);
     using Shared = BulkShared<Tile>;
-    const BulkBarriers<Tile> barriers(shared + Shared::kStages + Tile::kTeams * Shared::kStaging);
+    const BulkBarriers<Tile> barriers(shared, Shared::kStages + Tile::kTeams * Shared::kStaging);
     const int team = same_in_warp(static_cast<int>(threadIdx.x) / Tile::kTeamThreads);
     if (team == Tile::kTeams) {
         give_registers<40>();

@@ -42,6 +42,7 @@ __device__ __forceinline__ void bring_pixels(const BulkGradWeight& p, unsigned c
     constexpr int kBoxesA = Tile::BM / kBoxElements, kBoxesB = Tile::BN / kBoxElements;
     const MmaGradWeight& a = p.mma;
     BulkRing<Tile::kStages> ring;
+    fetch_map(p.gradient), fetch_map(p.input);
     for (std::int64_t tile = blockIdx.x; tile < a.tiles; tile += gridDim.x) {
         const MmaGradOrigin origin(a, tile, Tile::BM, Tile::BN);
         const auto filter = static_cast<std::int32_t>(origin.group * a.gradient_group_stride + origin.filter);
@@ -148,6 +149,7 @@ __device__ __forceinline__ void differentiate_tiles(const BulkGradWeight& p, int
         BulkSums<Tile> sums = {};
         multiply_slices<T, Tile, true, true>(slices, shared, barriers, turns, ring, sums);
         store_gradient<T, Tile>(p, origin, sums, partial);
+        join_warp();
     }
 }
 
@@ -155,7 +157,7 @@ template <typename T, typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     bulk_grad_weight(const __grid_constant__ BulkGradWeight p, float* __restrict__ partial) {
     PYCONV_DYNAMIC_SHARED(unsigned char, shared);
-    const BulkBarriers<Tile> barriers(shared + BulkShared<Tile>::kStages);
+    const BulkBarriers<Tile> barriers(shared, BulkShared<Tile>::kStages);
     const int team = same_in_warp(static_cast<int>(threadIdx.x) / Tile::kTeamThreads);
     if (team == Tile::kTeams) {
         give_registers<40>();

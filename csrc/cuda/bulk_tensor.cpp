@@ -16,10 +16,6 @@ constexpr std::int64_t kLongestStride = (std::int64_t{1} << 40) - 1, kLargestSiz
 constexpr std::int64_t kLargestStep = 8, kLargestTap = 255;
 constexpr std::int64_t kLowestCorner = -128, kHighestCorner = 127;
 
-// Corners of the rectangle that boxes of pixels stay in, from the first pixel and from the last.
-std::int64_t lower_corner(const BulkSide& side) { return side.first; }
-std::int64_t upper_corner(const BulkSide& side, std::int64_t size) { return side.last - (size - 1); }
-
 bool may_walk(const BulkSide& side, std::int64_t size) {
     auto fits = [](std::int64_t corner) { return corner >= kLowestCorner && corner <= kHighestCorner; };
     return side.step >= 1 && side.step <= kLargestStep && side.furthest >= 0 && side.furthest <= kLargestTap &&
@@ -57,8 +53,16 @@ Function driver_function(const char* name) {
 #else
     const cudaError_t error = cudaGetDriverEntryPoint(name, &function, cudaEnableDefault, &found);
 #endif
-    return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Function>(function)
-                                                                        : nullptr;
+    if (error != cudaSuccess) (void)cudaGetLastError();
+    const bool exists = error == cudaSuccess && found == cudaDriverEntryPointSuccess;
+    return exists ? reinterpret_cast<Function>(function) : nullptr;
+}
+
+// The driver encodes for the thread's current context. A thread that has launched nothing yet, such as autograd's, may have
+// none: naming its device makes it that of the device.
+void take_context() {
+    int device = 0;
+    if (cudaGetDevice(&device) != cudaSuccess || cudaSetDevice(device) != cudaSuccess) (void)cudaGetLastError();
 }
 
 // What both encoders are told of a tensor.
@@ -86,6 +90,7 @@ Status made(CUresult result, const char* what) {
 Status map_boxes(const BulkTensor& tensor, const int (&box)[BulkTensor::kMostAxes], TensorMap* map) {
     static const auto encode = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
     if (!encode) return Status::failed("the CUDA driver has no cuTensorMapEncodeTiled");
+    take_context();
     const Encoded a(tensor);
     cuuint32_t sizes[BulkTensor::kMostAxes];
     const cuuint32_t steps[BulkTensor::kMostAxes] = {1, 1, 1, 1, 1};
@@ -99,7 +104,9 @@ Status map_boxes(const BulkTensor& tensor, const int (&box)[BulkTensor::kMostAxe
 Status map_pixels(const BulkTensor& images, const BulkSide& y, const BulkSide& x, int pixels, TensorMap* map) {
     static const auto encode = driver_function<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
     if (!encode) return Status::failed("the CUDA driver has no cuTensorMapEncodeIm2col");
+    take_context();
     const Encoded a(images);
+    // Corners are given as the axes are, columns first.
     const int lower[2] = {static_cast<int>(lower_corner(x)), static_cast<int>(lower_corner(y))};
     const int upper[2] = {static_cast<int>(upper_corner(x, images.size[1])),
                           static_cast<int>(upper_corner(y, images.size[2]))};

@@ -39,6 +39,10 @@ struct BulkSide {
     std::int64_t furthest = 0;  // added to them, for a filter's last tap
 };
 
+// Corners of the rectangle that boxes of pixels stay in, from the first pixel and from the last.
+inline std::int64_t lower_corner(const BulkSide& side) { return side.first; }
+inline std::int64_t upper_corner(const BulkSide& side, std::int64_t size) { return side.last - (size - 1); }
+
 // Whether the engine can: its own limits.
 bool may_copy_boxes(const BulkTensor& tensor);
 bool may_copy_pixels(const BulkTensor& images, const BulkSide& y, const BulkSide& x);

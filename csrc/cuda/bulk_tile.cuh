@@ -42,9 +42,12 @@ template <typename Tile>
 struct BulkBarriers {
     Barrier *filled, *empty, *turn;
 
-    // By all threads of the block.
-    __device__ __forceinline__ explicit BulkBarriers(unsigned char* shared)
-        : filled(reinterpret_cast<Barrier*>(shared)), empty(filled + Tile::kStages), turn(empty + Tile::kStages) {
+    // By all threads of the block; `shared` is where its memory begins, the barriers are `bytes` on.
+    __device__ __forceinline__ BulkBarriers(unsigned char* shared, std::size_t bytes)
+        : filled(reinterpret_cast<Barrier*>(shared + bytes)),
+          empty(filled + Tile::kStages),
+          turn(empty + Tile::kStages) {
+        check_alignment(shared);
         if (threadIdx.x == 0) {
             for (int stage = 0; stage < Tile::kStages; ++stage) {
                 start_barrier(filled + stage, 1);
@@ -95,9 +98,8 @@ private:
 
 // Queues the products of one slice, of operands along or across the depth (warpgroup.h).
 template <typename T, typename Tile, bool kAcrossA, bool kAcrossB>
-__device__ __forceinline__ void queue_slice_of_boxes(const unsigned char* stage, BulkSums<Tile>& sums) {
+__device__ __forceinline__ void queue_slice_of_boxes(const unsigned char* stage, int group, BulkSums<Tile>& sums) {
     constexpr int kBox = Tile::kBoxBytes, kAlong = 32, kAcross = 16 * 128;  // bytes of 16 steps of depth
-    const int group = same_in_warp(static_cast<int>(threadIdx.x) % Tile::kTeamThreads / 128);
     const unsigned char* a = stage + group * Tile::kProducts * kBox;
     const unsigned char* b = stage + Tile::kStageA;
     group_arrive();
@@ -119,11 +121,12 @@ __device__ __forceinline__ void multiply_slices(std::uint32_t slices, const unsi
                                                 const BulkBarriers<Tile>& barriers, BulkTurns<Tile>& turns,
                                                 BulkRing<Tile::kStages>& ring, BulkSums<Tile>& sums) {
     const bool speaks = threadIdx.x % 32 == 0;
+    const int group = same_in_warp(static_cast<int>(threadIdx.x) % Tile::kTeamThreads / 128);  // of the team
     std::uint32_t before = 0;
     turns.wait();
     for (std::uint32_t slice = 0; slice < slices; ++slice) {
         wait_for_phase(barriers.filled + ring.stage, ring.round);
-        queue_slice_of_boxes<T, Tile, kAcrossA, kAcrossB>(shared + ring.stage * Tile::kStage, sums);
+        queue_slice_of_boxes<T, Tile, kAcrossA, kAcrossB>(shared + ring.stage * Tile::kStage, group, sums);
         group_wait<1>();
         if (speaks && slice > 0) arrive(barriers.empty + before);
         before = ring.stage;

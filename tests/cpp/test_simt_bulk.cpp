@@ -29,7 +29,7 @@ struct Maps {
     TensorMap map;
 };
 
-enum class Fault { none, no_wait, no_release, no_announcement, too_few_bytes };
+enum class Fault { none, no_wait, no_release, no_announcement, too_few_bytes, two_arrivals };
 
 // Thread 32 orders `boxes` boxes, each from row `rows * i` on, into two stages; threads 0 to 31 copy what came to `out`.
 template <Fault fault>
@@ -57,22 +57,22 @@ __global__ void relay(const Maps maps, int boxes, Element* out) {
                 for (int half = 0; half < 2; ++half)
                     out[(box * kRows + r) * kRow + half * 32 + e] = element(shared + stage * kBytes, r, half * 32 + e);
             arrive(empty + stage);
+            if (fault == Fault::two_arrivals) arrive(empty + stage);
         }
     }
 }
 
 template <Fault fault>
-bool relays() {
-    constexpr int kBoxes = 5;
-    std::vector<Element> from(kRow * kRows * kBoxes), to(from.size());
+bool relays(int boxes = 5) {
+    std::vector<Element> from(static_cast<std::size_t>(kRow * kRows * boxes)), to(from.size());
     for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<Element>(i);
     BulkTensor tensor;
     tensor.data = from.data();
     tensor.add(kRow, 1);
-    tensor.add(kRows * kBoxes, kRow);
+    tensor.add(kRows * boxes, kRow);
     Maps maps;
     CHECK(map_boxes(tensor, {kRow, kRows, 1, 1, 1}, &maps.map).ok(), "a map of boxes");
-    const Status status = launch(relay<fault>, {1, 33, 2 * kBytes + 64}, nullptr, maps, kBoxes, to.data());
+    const Status status = launch(relay<fault>, {1, 33, 2 * kBytes + 64}, nullptr, maps, boxes, to.data());
     return status.ok() && from == to;
 }
 
@@ -84,8 +84,12 @@ void test_stages() {
         CHECK(!relays<Fault::no_release>(), "fills what is being read, order ", simt::order_name(order));
         CHECK(!relays<Fault::no_announcement>(), "announces nothing, order ", simt::order_name(order));
         CHECK(!relays<Fault::too_few_bytes>(), "announces half, order ", simt::order_name(order));
+        CHECK(!relays<Fault::two_arrivals>(), "arrives twice, order ", simt::order_name(order));
     }
-    CHECK(simt::failure().find("condition not reached") != std::string::npos, simt::failure());
+    CHECK(!relays<Fault::too_few_bytes>() && simt::failure().find("condition not reached") != std::string::npos,
+          simt::failure());
+    CHECK(!relays<Fault::no_wait>(1) && simt::failure().find("nobody waited for") != std::string::npos,
+          simt::failure());
 }
 
 struct Start {

@@ -89,8 +89,8 @@ void bring_pixels(const Copying& order) {
     for (int row = 0; row < map.pixels; ++row) {
         bring_row(order.to, row, map, {order.at[0], x + order.tap_x, y + order.tap_y, n, 0});
         x += map.step[0];
-        if (x > map.last[0]) x = map.first[0], y += map.step[1];
-        if (y > map.last[1]) y = map.first[1], ++n;
+        if (x > map.size[1] - 1 + map.upper[0]) x = map.lower[0], y += map.step[1];
+        if (y > map.size[2] - 1 + map.upper[1]) y = map.lower[1], ++n;
     }
 }
 
@@ -100,13 +100,14 @@ void end_phase(BarrierState* barrier) {
 }
 
 void count_arrival(BarrierState* barrier) {
+    if (barrier->missing == 0) return fail_launch("more arrivals at a barrier than it was started with");
     --barrier->missing;
     if (barrier->missing == 0 && barrier->bytes == 0 && barrier->orders.empty()) end_phase(barrier);
 }
 
 void order(const Copying& wanted, Barrier* barrier) {
     std::memset(wanted.to, 0xff, static_cast<std::size_t>(rows_of(*wanted.map)) * kRowBytes);
-    barriers[barrier].orders.push_back(wanted);
+    barriers.at(barrier).orders.push_back(wanted);
 }
 
 struct Wanted {
@@ -116,7 +117,7 @@ struct Wanted {
 
 bool has_ended(void* arguments) {
     const auto* wanted = static_cast<Wanted*>(arguments);
-    BarrierState& barrier = barriers[wanted->barrier];
+    BarrierState& barrier = barriers.at(wanted->barrier);
     if (barrier.phase % 2 != wanted->parity) return true;
     if (barrier.missing != 0) return false;
     for (const Copying& one : barrier.orders) {
@@ -176,9 +177,16 @@ void sync_threads(int number, int threads, Place where) {
     wait_until(have_met, &met, where);
 }
 
-void forget_barriers() {
+void check_alignment(const unsigned char* shared) {
+    if (reinterpret_cast<std::uintptr_t>(shared) % 1024 != 0) fail_launch("shared memory between multiples of 1024");
+}
+
+bool forget_barriers() {
+    bool waited = true;
+    for (const auto& one : barriers) waited = waited && one.second.orders.empty();
     barriers.clear();
     meetings.clear();
+    return waited;
 }
 
 }  // namespace simt
@@ -207,8 +215,8 @@ Status map_boxes(const BulkTensor& tensor, const int (&box)[BulkTensor::kMostAxe
 
 Status map_pixels(const BulkTensor& images, const BulkSide& y, const BulkSide& x, int pixels, TensorMap* map) {
     *map = of_tensor(images);
-    map->first[0] = x.first, map->last[0] = x.last, map->step[0] = x.step;
-    map->first[1] = y.first, map->last[1] = y.last, map->step[1] = y.step;
+    map->lower[0] = lower_corner(x), map->upper[0] = upper_corner(x, images.size[1]), map->step[0] = x.step;
+    map->lower[1] = lower_corner(y), map->upper[1] = upper_corner(y, images.size[2]), map->step[1] = y.step;
     map->pixels = pixels;
     return {};
 }

@@ -15,7 +15,8 @@ struct alignas(64) TensorMap {
     const unsigned char* data = nullptr;
     std::int64_t size[kMostAxes] = {1, 1, 1, 1, 1}, stride[kMostAxes] = {1, 0, 0, 0, 0};  // of elements of 2 bytes
     int box[kMostAxes] = {1, 1, 1, 1, 1};
-    std::int64_t first[2] = {0, 0}, last[2] = {0, 0}, step[2] = {1, 1};  // x, y
+    std::int64_t lower[2] = {0, 0}, upper[2] = {0, 0},
+                 step[2] = {1, 1};  // x, y: corners, from the first and the last pixel
     int pixels = 0;
 };
 
@@ -28,8 +29,10 @@ void wait_for_phase(Barrier* barrier, std::uint32_t parity, Place place = {});
 void copy_box(unsigned char* to, const TensorMap& map, const std::int32_t (&at)[5], Barrier* barrier);
 void copy_pixels(unsigned char* to, const TensorMap& map, const std::int32_t (&at)[4], int tap_y, int tap_x,
                  Barrier* barrier);
+void check_alignment(const unsigned char* shared);
 void sync_threads(int number, int threads, Place place = {});
 
-void forget_barriers();
+// Of a block that ends: false if copies were ordered that nobody waited for.
+bool forget_barriers();
 
 }  // namespace simt

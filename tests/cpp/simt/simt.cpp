@@ -160,7 +160,7 @@ bool run_interval(unsigned count) {
 void run_block(unsigned count) {
     state.shared.clear();
     forget_products();
-    forget_barriers();
+    (void)forget_barriers();
     for (unsigned i = 0; i < count; ++i) {
         state.threads[i]->copies.clear();
         state.threads[i]->groups.clear();
@@ -168,9 +168,12 @@ void run_block(unsigned count) {
     }
     while (run_interval(count)) {
     }
+    if (!forget_barriers() && state.last_error == cudaSuccess) fail_launch("a copy was ordered that nobody waited for");
 }
 
 }  // namespace
+
+void fail_launch(const char* what) { fail(cudaErrorLaunchFailure, what); }
 
 void set_order(Order order) { state.order = order; }
 

@@ -44,6 +44,9 @@ void group_collective(Collective work, void* arguments, Place place);
 using Condition = bool (*)(void* arguments);
 void wait_until(Condition condition, void* arguments, Place place);
 
+// The launch fails in the end, if for no earlier reason.
+void fail_launch(const char* what);
+
 // Of a block that ended.
 void forget_products();
 
