@@ -50,19 +50,6 @@ const char* const kTileProblems[] = {
     "n2_c70_k9_i8x10_f3_p1",
     "n3_c20_k17_i6_f2",
     "n2_c132_k130_i4x6_f1x3_p0x1_g2",
-    // by the copy engine: slices of 64 channels, tails of them, of pixels and of filters, walks over padding, several
-    // images in a box, taps of either direction, groups, planes of one tap, every tile
-    "n3_c64_k64_i9x7_f3_p1",
-    "n2_c48_k70_i5x6_f3x2_p1x0_d1x2",
-    "n2_c128_k136_i7_f3_s2_p1_g2",
-    "n3_c64_k40_i6x5_f2x3_s2x1_p1",
-    "n2_c160_k264_i7x6_f1_s2",
-    "n4_c40_k264_i16x8_f1",
-    "n3_c72_k40_i20x8_f1",
-    "n2_c128_k128_i8_f1_g2",
-    "n2_c64_k72_i33x9_f5x1_p2x0_d3x1",
-    "n3_c96_k34_i8x24_f1",
-    "c64_k250_i16_f4_p1x2x2x1",
     // input gradients by cells
     "n2_c3_k20_i12x8_f4_s4",
     "c5_k9_i9x6_f3x2_s3x2",
@@ -94,6 +81,15 @@ const char* const kTileProblems[] = {
     "c2_k2_i16x150_f3_p1_g2",
     "c2_k2_i40x140_f5_s2_p2_g2",
     "c1_k2_i40x80_f9x12_p4x6",
+};
+
+// For what the copy engine brings: slices of 64 channels, tails of them, of pixels and of filters, walks over padding, several
+// images in a box, taps of either direction, groups, planes of one tap, every tile.
+const char* const kEngineProblems[] = {
+    "n3_c64_k64_i9x7_f3_p1",        "n2_c48_k70_i5x6_f3x2_p1x0_d1x2", "n2_c128_k136_i7_f3_s2_p1_g2",
+    "n3_c64_k40_i6x5_f2x3_s2x1_p1", "n2_c160_k264_i7x6_f1_s2",        "n4_c40_k264_i16x8_f1",
+    "n3_c72_k40_i20x8_f1",          "n2_c128_k128_i8_f1_g2",          "n2_c64_k72_i33x9_f5x1_p2x0_d3x1",
+    "n3_c96_k34_i8x24_f1",          "c64_k250_i16_f4_p1x2x2x1",
 };
 
 struct Layouts {
@@ -239,21 +235,27 @@ struct Test {
     }
 };
 
-std::vector<Problem> all_problems(DType dtype) {
-    std::vector<Problem> list = problems(dtype);
-    for (const char* text : kTileProblems) {
-        Problem problem;
-        const Status status = Problem::parse(text, &problem);
-        CHECK(status.ok() && problem.validate().ok(), text, ": ", status.message, problem.validate().message);
-        problem.dtype = dtype;
-        list.push_back(problem);
-    }
+Problem parsed(const char* text, DType dtype) {
+    Problem problem;
+    const Status status = Problem::parse(text, &problem);
+    CHECK(status.ok() && problem.validate().ok(), text, ": ", status.message, problem.validate().message);
+    problem.dtype = dtype;
+    return problem;
+}
+
+bool is_fed_by_engine(const CudaAlgorithm& row) { return std::strstr(row.name, "bulk") != nullptr; }
+
+std::vector<Problem> all_problems(const CudaAlgorithm& row) {
+    std::vector<Problem> list = problems(row.dtype);
+    for (const char* text : kTileProblems) list.push_back(parsed(text, row.dtype));
+    if (is_fed_by_engine(row))
+        for (const char* text : kEngineProblems) list.push_back(parsed(text, row.dtype));
     return list;
 }
 
 // Whether how an operand lies decides which kernel of a row runs.
 bool depends_on_layout(const CudaAlgorithm& row, const Problem& a) {
-    if (std::strstr(row.name, "bulk")) return true;
+    if (is_fed_by_engine(row)) return true;
     if (!std::strstr(row.name, "mma")) return row.dtype == DType::f32;
     const bool pieces = a.c > 16 && a.groups <= 2 && a.h * a.w % 4 == 0;
     return pieces || a.r * a.s == 1 || (a.r == a.stride_h && a.s == a.stride_w);
@@ -264,7 +266,7 @@ bool depends_on_layout(const CudaAlgorithm& row, const Problem& a) {
 void test_row(const CudaAlgorithm& row, uint64_t* seed) {
     std::map<Pass, long> runs;
     int turn = static_cast<int>(row.dtype);
-    for (const Problem& problem : all_problems(row.dtype))
+    for (const Problem& problem : all_problems(row))
         for (Pass pass : kPasses) {
             const int other = turn++ % kLayoutCount;
             const int layouts[] = {other, 0, 1};
