@@ -266,7 +266,9 @@ DirectScratch direct_scratch(const DirectShape& shape, const DirectTraits& trait
     scratch.part_sums = static_cast<size_t>(sums);
     scratch.panel_sums = scratch.part_sums * static_cast<size_t>(shape.parts);
     const size_t waiting = shape.deep || shape.piece ? static_cast<size_t>(shape.panels_per_block) : 1;
-    scratch.own_filters = scratch.sums + aligned_bytes(scratch.panel_sums * waiting * size);
+    // Squares of sums are read whole: past the last row's end as well.
+    const size_t past = static_cast<size_t>(traits.width);
+    scratch.own_filters = scratch.sums + aligned_bytes((scratch.panel_sums * waiting + past) * size);
     scratch.total = scratch.own_filters + aligned_bytes(static_cast<size_t>(shape.own_filters()) * size);
     return scratch;
 }
