@@ -8,7 +8,7 @@
 //            pixels, a tile then being of one image
 //   filters  as rows of channels, packed as mma_pack.cuh has them or where they lie; or, where they lie the other way
 //            round, as rows of filters
-// Contract: as there, with the same bits: what a tap lacks to whole slices is added as zeros.
+// Contract: as there, in the same order: what a tap lacks to whole slices is added as zeros.
 #pragma once
 
 #include "cuda/bulk_tile.cuh"
@@ -247,31 +247,6 @@ __device__ __forceinline__ void store_tile(const MmaCorrelation& p, const BulkOr
     }
 }
 
-// Every kTeams-th tile of the block.
-template <typename T, typename Tile, bool kPlanes, bool kTurned>
-__device__ __forceinline__ void correlate_tiles(const BulkCorrelation& p, int team, unsigned char* shared,
-                                                const BulkBarriers<Tile>& barriers) {
-    using Shared = BulkShared<Tile>;
-    unsigned char* const staging = shared + Shared::kStages + static_cast<std::size_t>(team) * Shared::kStaging;
-    BulkRing<Tile::kStages> ring;
-    BulkTurns<Tile> turns(barriers, team);
-    int turn = 0;
-    for (std::int64_t tile = blockIdx.x; tile < p.mma.tiles; tile += gridDim.x) {
-        const auto origin = BulkOrigin::of<Tile, kPlanes>(p, tile);
-        const std::uint32_t slices = bulk_slices(p, origin.part);
-        const bool own = turn == team;
-        turn = turn + 1 == Tile::kTeams ? 0 : turn + 1;
-        if (!own) {
-            ring.skip(slices);
-            continue;
-        }
-        BulkSums<Tile> sums = {};
-        multiply_slices<T, Tile, kPlanes, kTurned>(slices, shared, barriers, turns, ring, sums);
-        store_tile<T, Tile>(p.mma, origin, staging, team, sums);
-        join_warp();
-    }
-}
-
 template <typename T, typename Tile, bool kPlanes, bool kTurned>
 __global__ void __launch_bounds__(Tile::kThreads, 1) bulk_correlation(const __grid_constant__ BulkCorrelation p) {
     PYCONV_DYNAMIC_SHARED(unsigned char, shared);
@@ -283,7 +258,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) bulk_correlation(const __gr
         if (threadIdx.x == Tile::kTeams * Tile::kTeamThreads) bring_slices<Tile, kPlanes, kTurned>(p, shared, barriers);
     } else {
         take_registers<232>();
-        correlate_tiles<T, Tile, kPlanes, kTurned>(p, team, shared, barriers);
+        unsigned char* const staging = shared + Shared::kStages + static_cast<std::size_t>(team) * Shared::kStaging;
+        take_tiles<T, Tile, kPlanes, kTurned>(
+            p.mma.tiles, team, shared, barriers,
+            [&](std::int64_t tile) { return bulk_slices(p, BulkOrigin::of<Tile, kPlanes>(p, tile).part); },
+            [&](std::int64_t tile, BulkSums<Tile>& sums) {
+                store_tile<T, Tile>(p.mma, BulkOrigin::of<Tile, kPlanes>(p, tile), staging, team, sums);
+            });
     }
 }
 

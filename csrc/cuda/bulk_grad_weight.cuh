@@ -5,7 +5,7 @@
 // one chunk of pixels for BM filters by BN columns; columns are numbered in blocks of 64 channels of one tap, whole blocks
 // for every tap. A slice is 64 pixels: boxes of them by 64 filters, and by 64 channels under the block's tap.
 // Sums go from registers to the workspace, or, of a single chunk, to grad_weight.
-// Contract: as there, with the same bits.
+// Contract: as there, in the same order of pixels; how many chunks there are is the tile's.
 #pragma once
 
 #include "cuda/bulk_correlation.cuh"
@@ -132,28 +132,6 @@ __device__ __forceinline__ void store_gradient(const BulkGradWeight& p, const Mm
 }
 
 template <typename T, typename Tile>
-__device__ __forceinline__ void differentiate_tiles(const BulkGradWeight& p, int team, const unsigned char* shared,
-                                                    const BulkBarriers<Tile>& barriers, float* partial) {
-    BulkRing<Tile::kStages> ring;
-    BulkTurns<Tile> turns(barriers, team);
-    int turn = 0;
-    for (std::int64_t tile = blockIdx.x; tile < p.mma.tiles; tile += gridDim.x) {
-        const MmaGradOrigin origin(p.mma, tile, Tile::BM, Tile::BN);
-        const std::uint32_t slices = bulk_slices(origin);
-        const bool own = turn == team;
-        turn = turn + 1 == Tile::kTeams ? 0 : turn + 1;
-        if (!own) {
-            ring.skip(slices);
-            continue;
-        }
-        BulkSums<Tile> sums = {};
-        multiply_slices<T, Tile, true, true>(slices, shared, barriers, turns, ring, sums);
-        store_gradient<T, Tile>(p, origin, sums, partial);
-        join_warp();
-    }
-}
-
-template <typename T, typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     bulk_grad_weight(const __grid_constant__ BulkGradWeight p, float* __restrict__ partial) {
     PYCONV_DYNAMIC_SHARED(unsigned char, shared);
@@ -164,7 +142,12 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
         if (threadIdx.x == Tile::kTeams * Tile::kTeamThreads) bring_pixels<Tile>(p, shared, barriers);
     } else {
         take_registers<232>();
-        differentiate_tiles<T, Tile>(p, team, shared, barriers, partial);
+        take_tiles<T, Tile, true, true>(
+            p.mma.tiles, team, shared, barriers,
+            [&](std::int64_t tile) { return bulk_slices(MmaGradOrigin(p.mma, tile, Tile::BM, Tile::BN)); },
+            [&](std::int64_t tile, const BulkSums<Tile>& sums) {
+                store_gradient<T, Tile>(p, MmaGradOrigin(p.mma, tile, Tile::BM, Tile::BN), sums, partial);
+            });
     }
 }
 

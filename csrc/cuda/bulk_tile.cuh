@@ -137,4 +137,26 @@ __device__ __forceinline__ void multiply_slices(std::uint32_t slices, const unsi
     if (speaks && slices > 0) arrive(barriers.empty + before);
 }
 
+// Of every kTeams-th tile of the block: slices(tile) is asked about all of them, finish(tile, sums) is given the team's own.
+template <typename T, typename Tile, bool kAcrossA, bool kAcrossB, typename Slices, typename Finish>
+__device__ __forceinline__ void take_tiles(std::int64_t tiles, int team, const unsigned char* shared,
+                                           const BulkBarriers<Tile>& barriers, const Slices& slices,
+                                           const Finish& finish) {
+    BulkRing<Tile::kStages> ring;
+    BulkTurns<Tile> turns(barriers, team);
+    int turn = 0;
+    for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        const bool own = turn == team;
+        turn = turn + 1 == Tile::kTeams ? 0 : turn + 1;
+        if (!own) {
+            ring.skip(slices(tile));
+            continue;
+        }
+        BulkSums<Tile> sums = {};
+        multiply_slices<T, Tile, kAcrossA, kAcrossB>(slices(tile), shared, barriers, turns, ring, sums);
+        finish(tile, sums);
+        join_warp();
+    }
+}
+
 }  // namespace pyconv::cuda

@@ -197,16 +197,22 @@ void barrier(const char* file, int line) {
 
 namespace {
 
-void wait_for(unsigned width, Collective work, void* arguments, Place place) {
+// Lets others run until the scheduler comes back to the running thread, which waits at `place`.
+void pause(Place place) {
     Thread& thread = *state.current;
     const dim3 index = threadIdx;
     thread.file = place.file;
     thread.line = place.line;
+    thread.fiber.yield();
+    threadIdx = index;
+}
+
+void wait_for(unsigned width, Collective work, void* arguments, Place place) {
+    Thread& thread = *state.current;
     thread.collective = work;
     thread.width = width;
     thread.arguments = arguments;
-    thread.fiber.yield();
-    threadIdx = index;
+    pause(place);
 }
 
 }  // namespace
@@ -215,14 +221,9 @@ void collective(Collective work, void* arguments, Place place) { wait_for(kWarp,
 void group_collective(Collective work, void* arguments, Place place) { wait_for(kGroup, work, arguments, place); }
 
 void wait_until(Condition condition, void* arguments, Place place) {
-    Thread& thread = *state.current;
-    const dim3 index = threadIdx;
-    thread.file = place.file;
-    thread.line = place.line;
-    thread.condition = condition;
-    thread.arguments = arguments;
-    thread.fiber.yield();
-    threadIdx = index;
+    state.current->condition = condition;
+    state.current->arguments = arguments;
+    pause(place);
 }
 
 void copy_async(void* shared, const void* from, bool exists) {
