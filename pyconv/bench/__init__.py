@@ -16,6 +16,7 @@ import torch
 
 from . import cold_start, peak, report, suites
 from .arguments import parsed
+from .memory import keep_memory
 from .peers import PEERS
 from .precision import convolution_precision
 from .runner import Allowance, Options, measure
@@ -116,6 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     try:
         if args.device == "cpu":
+            keep_memory()
             return bench(args, entries)
         with torch.cuda.device(args.device), convolution_precision(args.precision):
             return bench(args, entries)
