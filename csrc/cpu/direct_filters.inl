@@ -14,9 +14,16 @@ struct DirectFilters {
             const Correlation& a = part->a;
             const S* source = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride +
                               first * a.weight.stride[0] + first_channel * a.weight.stride[1];
+            // The panel's next channels, or the next panel's first; deep tiles that pack for themselves take a block of all.
+            const bool by_block = shape.deep && shape.filters_in_tile;
+            const bool more = first_channel + numbers < shape.source_channels && !by_block;
+            const int64_t then = more ? first_channel + numbers : by_block ? first_channel : 0;
+            const S* next = source + (then - first_channel) * a.weight.stride[1] +
+                            (more ? 0 : shape.filter_panel * a.weight.stride[0]);
             FilterPanels<S, O>{a,       shape.filter_panel,
                                source,  smaller(shape.filter_panel, a.filters - first),
-                               numbers, target + part->first_tap * channels * shape.filter_panel}
+                               numbers, target + part->first_tap * channels * shape.filter_panel,
+                               next}
                 .pack();
         }
     }

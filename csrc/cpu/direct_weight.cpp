@@ -189,6 +189,10 @@ WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits
     const int64_t wanted = std::max(width, std::min<int64_t>(256, kColumns / a.taps() / width * width));
     shape.channel_block = a.channels <= wanted ? a.channels : even_block(a.channels, width, wanted);
     shape.channel_blocks = ceil_div(a.channels, shape.channel_block);
+    // Pixels of a band that want the same lines of a cache are kept apart, and taps with them: runs of one that fill tiles.
+    const bool collides = collide(shape.step_x * shape.channel_block * traits.compute_bytes, kUnitPixels);
+    const bool apart = collides && (a.taps() == 1 || shape.channel_block % traits.columns() == 0);
+    if (apart && a.x.taps > 1) shape.merged = false;
     const int64_t run = shape.run_length(shape.channel_block);
     // Few columns leave room for more filters: whole pixels of grad_output are read at once.
     const int64_t matrix_columns = std::max<int64_t>(1, run * (shape.merged ? a.y.taps : a.taps()));
@@ -215,9 +219,7 @@ WeightShape weight_shape(const WeightGradient& whole, const DirectTraits& traits
     shape.row_block = std::max<int64_t>(1, std::min(a.y.taps, kSumBytes / std::max<int64_t>(1, row_bytes)));
     shape.row_block = ceil_div(a.y.taps, ceil_div(a.y.taps, shape.row_block));
     shape.row_blocks = ceil_div(a.y.taps, shape.row_block);
-    shape.apart = a.taps() == 1 && collide(shape.channel_block * traits.compute_bytes, kUnitPixels)
-                      ? 64 / traits.compute_bytes
-                      : 0;
+    shape.apart = apart ? 64 / traits.compute_bytes : 0;
     cut_units(&shape, traits.width, traits.compute_bytes);
     join_rows(&shape);
 
@@ -244,7 +246,9 @@ WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& trait
     WeightScratch scratch;
     scratch.tile = bytes(shape.slots(traits) * traits.rows * traits.columns());
     scratch.shared = shape.chunks > 1 ? scratch.tile * static_cast<size_t>(shape.blocks() * shape.chunks) : 0;
-    scratch.band = aligned_bytes(static_cast<size_t>(shape.unit_pixels() * shape.tables()) * sizeof(int32_t));
+    scratch.offsets = aligned_bytes(sizeof(WeightHeader));
+    scratch.band =
+        scratch.offsets + aligned_bytes(static_cast<size_t>(shape.unit_pixels() * shape.tables()) * sizeof(int32_t));
     const int64_t widest = traits.width * tile_vectors(traits.rows, 1);
     const int64_t band = shape.by_panel ? shape.unit_pixels() * widest
                                         : shape.images * shape.band_rows(shape.rows) *

@@ -26,7 +26,7 @@ struct WeightShape {
     bool merged;               // a run is a kernel row; otherwise one tap
     int64_t step_y, step_x;    // band positions from one output to the next: the stride, or 1 where there is one tap
     int64_t channel_block, channel_blocks;
-    int64_t apart;                  // elements between the channels of two pixels of a band
+    int64_t apart;  // elements between the channels of two pixels of a band; without them they would collide
     int64_t row_block, row_blocks;  // kernel rows
     int64_t lines;                  // kernel rows of a micro-kernel tile: more than one where runs are very short
     int64_t filter_block, filter_blocks;
@@ -40,6 +40,8 @@ struct WeightShape {
     int64_t units() const { return image_units * row_units * column_units; }
     int64_t unit_pixels() const { return images * rows * columns; }
     int64_t blocks() const { return a.groups * channel_blocks * row_blocks * filter_blocks; }
+    // Of a tile that reads one unit: what it packs of the source serves the tiles that differ in their filters alone.
+    int64_t source_of(int64_t tile) const { return chunk == 1 && !by_panel ? tile / filter_blocks : -1; }
     int64_t runs() const { return merged ? row_block : row_block * a.x.taps; }  // of a tile, at most
     int64_t band_pixel(int64_t channels) const { return channels + apart; }
     int64_t run_length(int64_t channels) const { return merged ? a.x.taps * channels : channels; }
@@ -65,12 +67,17 @@ WeightGradient gradient_at(const WeightGradient& a, const DirectTraits& traits, 
 
 WeightShape weight_shape(const WeightGradient& a, const DirectTraits& traits);
 
-// Byte offsets: sums of every tile, shared, where there are chunks to add; then a worker's offsets of pixels, band, packed
-// grad_output, and its tile's sums otherwise.
+// Byte offsets: sums of every tile, shared, where there are chunks to add; then a worker's header, offsets of pixels, band,
+// packed grad_output, and its tile's sums otherwise.
 struct WeightScratch {
     size_t tile = 0, shared = 0;
-    size_t band = 0, gradient = 0, sums = 0, total = 0;
+    size_t offsets = 0, band = 0, gradient = 0, sums = 0, total = 0;
     size_t bytes(int workers) const { return shared + static_cast<size_t>(workers) * total; }
+};
+
+// What a worker remembers between tiles.
+struct WeightHeader {
+    int64_t packed;  // source_of, or -1
 };
 
 WeightScratch weight_scratch(const WeightShape& shape, const DirectTraits& traits);

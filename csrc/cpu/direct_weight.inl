@@ -146,7 +146,8 @@ struct DirectWeight {
 
         void operator()(int64_t index, int worker) const {
             char* own = memory + scratch.shared + static_cast<size_t>(worker) * scratch.total;
-            int32_t* offsets = reinterpret_cast<int32_t*>(own);
+            WeightHeader* header = reinterpret_cast<WeightHeader*>(own);
+            int32_t* offsets = reinterpret_cast<int32_t*>(own + scratch.offsets);
             T* band = reinterpret_cast<T*>(own + scratch.band);
             T* gradient = reinterpret_cast<T*>(own + scratch.gradient);
             T* sums = tile_sums(shape, scratch, memory, own, index);
@@ -170,7 +171,10 @@ struct DirectWeight {
                                       at > first);
                     continue;
                 }
-                const WeightSource<T> source = Packing::source(shape, block, unit, band);
+                const int64_t packs = shape.source_of(index);
+                const WeightSource<T> source =
+                    Packing::source(shape, block, unit, band, packs >= 0 && header->packed == packs);
+                header->packed = packs;
                 if (at == first || !unit.cut_like(cut) || !source.steps_like(known)) {
                     Packing::find_pixels(unit, source, offsets);
                     cut = unit;
@@ -199,6 +203,13 @@ struct DirectWeight {
         }
     };
 
+    // No worker has packed anything yet.
+    static void forget(const WeightScratch& scratch, char* memory, int workers) {
+        for (int worker = 0; worker < workers; ++worker)
+            reinterpret_cast<WeightHeader*>(memory + scratch.shared + static_cast<size_t>(worker) * scratch.total)
+                ->packed = -1;
+    }
+
     static size_t workspace(const WeightGradient& a, int workers) {
         const WeightShape shape = weight_shape(a, traits());
         return weight_scratch(shape, traits()).bytes(workers);
@@ -208,6 +219,7 @@ struct DirectWeight {
         const WeightShape shape = weight_shape(a, traits());
         const WeightScratch scratch = weight_scratch(shape, traits());
         char* bytes = static_cast<char*>(memory);
+        forget(scratch, bytes, executor.workers());
         executor.for_each(shape.blocks() * shape.chunks, TileTask{shape, scratch, bytes});
         if (shape.chunks > 1)
             executor.for_each(shape.blocks() * shape.filter_panels(traits()), SumTask{shape, scratch, bytes});

@@ -210,7 +210,9 @@ struct WeightPacking {
         return {packed, unit.pixels() * slot, slot};
     }
 
-    static WeightSource<T> source(const WeightShape& shape, const WeightBlock& block, const WeightUnit& unit, T* band) {
+    // From the tensor, or from a band, which may be packed already.
+    static WeightSource<T> source(const WeightShape& shape, const WeightBlock& block, const WeightUnit& unit, T* band,
+                                  bool packed) {
         const WeightGradient& a = shape.a;
         if constexpr (kSameType) {
             if (shape.source_in_place) {
@@ -232,7 +234,7 @@ struct WeightPacking {
                     return source;
             }
         }
-        pack_band(shape, block, unit, band);
+        if (!packed) pack_band(shape, block, unit, band);
         return packed_source(shape, block, unit, band);
     }
 

@@ -123,10 +123,29 @@ struct WeightSums {
         }
     }
 
+    // A few taps that are all of a channel's, whose neighbours follow it: whole vectors of both.
+    template <int N>
+    static void store_all_taps(const WeightShape& shape, const WeightBlock& block, const Panel& panel,
+                               int64_t distance) {
+        const int64_t across = shape.a.x.taps;
+        for (int64_t f = 0; f < panel.filters; ++f) {
+            S* out = weights_of(shape, block, panel, f);
+            for (int64_t c = 0; c < block.channels; c += W, out += N * W) {
+                V taps[N];
+                for (int i = 0; i < N; ++i)
+                    taps[i] = sum_at(shape, block, panel, distance, f, i / across, i % across, c);
+                interleave<N>(taps);
+                for (int i = 0; i < N; ++i) taps[i].store(out + i * W);
+            }
+        }
+    }
+
     // A channel's taps lie side by side: squares of taps by channels are turned.
     static void store_taps(const WeightShape& shape, const WeightBlock& block, const Panel& panel, int64_t distance) {
         const View& to = shape.a.grad_weight;
         const int64_t taps = block.tap_rows * shape.a.x.taps;
+        if (to.stride[1] == taps && taps == 2) return store_all_taps<2>(shape, block, panel, distance);
+        if (to.stride[1] == taps && taps == 4) return store_all_taps<4>(shape, block, panel, distance);
         for (int64_t f = 0; f < panel.filters; ++f) {
             S* const out = weights_of(shape, block, panel, f);
             for (int64_t c = 0; c < block.channels; c += W) {

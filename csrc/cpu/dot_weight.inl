@@ -156,7 +156,8 @@ struct DotWeight {
         void operator()(int64_t index, int worker) const {
             const WeightShape& plain = shape.plain;
             char* own = memory + scratch.shared + static_cast<size_t>(worker) * scratch.total;
-            int32_t* offsets = reinterpret_cast<int32_t*>(own);
+            WeightHeader* header = reinterpret_cast<WeightHeader*>(own);
+            int32_t* offsets = reinterpret_cast<int32_t*>(own + scratch.offsets);
             bf16_pair* band = reinterpret_cast<bf16_pair*>(own + scratch.band);
             bf16_pair* gradient = reinterpret_cast<bf16_pair*>(own + scratch.gradient);
             float* sums = Plain::tile_sums(plain, scratch, memory, own, index);
@@ -166,7 +167,9 @@ struct DotWeight {
             for (int64_t at = first; at < last; ++at) {
                 const Unit unit(shape, at);
                 const int64_t depth = unit.pixels();
-                pack_band(shape, block, unit, band);
+                const int64_t packs = plain.source_of(index);
+                if (packs < 0 || header->packed != packs) pack_band(shape, block, unit, band);
+                header->packed = packs;
                 pack_gradient(shape, block, unit, gradient);
                 const WeightSource<bf16_pair> source = Packing::packed_source(plain, block, unit, band);
                 const WeightFilters<bf16_pair> filters{gradient, depth * slot, slot};
@@ -191,6 +194,7 @@ struct DotWeight {
         const DotWeightShape shape = dot_weight_shape(a, traits());
         const WeightScratch scratch = weight_scratch(shape.plain, traits());
         char* bytes = static_cast<char*>(memory);
+        Plain::forget(scratch, bytes, executor.workers());
         executor.for_each(shape.plain.blocks() * shape.plain.chunks, TileTask{shape, scratch, bytes});
         if (shape.plain.chunks > 1)
             executor.for_each(shape.plain.blocks() * shape.plain.filter_panels(traits()),

@@ -51,7 +51,8 @@ struct Groups {
             const int64_t count = smaller(W, groups * a.filters - first);
             const S* source = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride;
             if (groups == 1 || a.weight_group_stride == a.filters * a.weight.stride[0]) {
-                FilterPanels<S, T>{a, W, source + first * a.weight.stride[0], count, a.channels, target}.pack();
+                const S* from = source + first * a.weight.stride[0];
+                FilterPanels<S, T>{a, W, from, count, a.channels, target, from + W * a.weight.stride[0]}.pack();
                 return;
             }
             for (int64_t c = 0; c < a.channels; ++c)

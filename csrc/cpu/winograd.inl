@@ -90,7 +90,9 @@ struct WinogradKernels {
         const int64_t f = panel * NR, count = smaller(NR, a.filters - f);
         const S* from = static_cast<const S*>(a.weight.data) + group * a.weight_group_stride + f * a.weight.stride[0] +
                         first * a.weight.stride[1];
-        FilterPanels<S, T>{a, NR, from, count, channels, raw}.pack();
+        const bool more = first + channels < a.channels;
+        const S* next = from + (more ? channels : -first) * a.weight.stride[1] + (more ? 0 : NR * a.weight.stride[0]);
+        FilterPanels<S, T>{a, NR, from, count, channels, raw, next}.pack();
         for (int64_t c = 0; c < channels; ++c)
             for (int64_t v = 0; v < round_up(count, W); v += W) {
                 const T* taps = raw + c * 9 * NR + v;
