@@ -15,6 +15,7 @@ namespace pyconv {
 // What an algorithm does of the three passes: a bit each.
 constexpr uint8_t bit_of(Pass pass) { return static_cast<uint8_t>(1u << static_cast<int>(pass)); }
 constexpr uint8_t kGradWeightOnly = bit_of(Pass::grad_weight);
+constexpr uint8_t kGradInputOnly = bit_of(Pass::grad_input);
 constexpr uint8_t kCorrelationsOnly = bit_of(Pass::forward) | bit_of(Pass::grad_input);
 constexpr uint8_t kEveryPass = kCorrelationsOnly | kGradWeightOnly;
 

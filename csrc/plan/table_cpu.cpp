@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every CPU algorithm, in order of preference at equal cost.
+#include "cpu/col2im.h"
 #include "cpu/depthwise.h"
 #include "cpu/depthwise_large.h"
 #include "cpu/depthwise_rows.h"
@@ -47,6 +48,10 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_weight_rows_avx512,
         &bf16_weight_rows_avx512,
         &f16_weight_rows_avx512,
+        &f32_col2im_avx512,
+        &f64_col2im_avx512,
+        &bf16_col2im_avx512,
+        &f16_col2im_avx512,
         &f32_direct_14x32_avx512,
         &f64_direct_14x16_avx512,
         &bf16_direct_14x32_avx512,
@@ -81,6 +86,10 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_weight_rows_avx2,
         &bf16_weight_rows_avx2,
         &f16_weight_rows_avx2,
+        &f32_col2im_avx2,
+        &f64_col2im_avx2,
+        &bf16_col2im_avx2,
+        &f16_col2im_avx2,
         &f32_direct_6x16_avx2,
         &f64_direct_6x8_avx2,
         &bf16_direct_6x16_avx2,
@@ -98,6 +107,10 @@ std::vector<const Algorithm*>& cpu_table() {
         &f64_weight_rows_portable,
         &bf16_weight_rows_portable,
         &f16_weight_rows_portable,
+        &f32_col2im_portable,
+        &f64_col2im_portable,
+        &bf16_col2im_portable,
+        &f16_col2im_portable,
         &f32_direct_4x8_portable,
         &f64_direct_4x4_portable,
         &bf16_direct_4x8_portable,

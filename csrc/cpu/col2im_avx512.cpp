@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// grad_input by col2im on AVX-512; a row of the plan a dtype.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "cpu/col2im.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define PYCONV_ISA avx512
+#define PYCONV_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+#include "cpu/simd/isa_begin.h"
+#include "cpu/simd/vec_avx512.h"
+#include "cpu/simd/transpose.inl"
+#include "cpu/copy.inl"
+#include "cpu/turn.inl"
+#include "cpu/direct_tile.inl"
+#include "cpu/col2im.inl"
+#include "cpu/simd/isa_end.h"
+
+namespace pyconv {
+
+namespace {
+
+template <class S, class T>
+using Row = Col2imRow<avx512::Col2im<S, T, 14, Isa::avx512>>;
+
+}  // namespace
+
+#define PYCONV_ROW(name, dtype, S, T) \
+    const Algorithm name { \
+        #name, DType::dtype, Isa::avx512, Row<S, T>::refusal, Row<S, T>::cost, Row<S, T>::workspace, Row<S, T>::run, \
+            true, kGradInputOnly \
+    }
+
+PYCONV_ROW(f32_col2im_avx512, f32, float, float);
+PYCONV_ROW(f64_col2im_avx512, f64, double, double);
+PYCONV_ROW(bf16_col2im_avx512, bf16, bf16, float);
+PYCONV_ROW(f16_col2im_avx512, f16, f16, float);
+
+}  // namespace pyconv
+
+#endif
