@@ -117,6 +117,11 @@ PlaneScratch row_scratch(const PlaneBlocks& b, const Axis& y, const Axis& x, int
     return s;
 }
 
+bool together(int64_t groups, const View& view) {
+    constexpr int64_t kGroups = 16;
+    return groups > 1 && groups <= kGroups && view.stride[1] == 1 && view.stride[3] != 1;
+}
+
 }  // namespace
 
 PlaneForwardPlan plane_forward_plan(const Correlation& a, const PlaneTraits& traits) {
@@ -130,6 +135,9 @@ PlaneForwardPlan plane_forward_plan(const Correlation& a, const PlaneTraits& tra
                         static_cast<double>(a.taps() + 4);
     plan.units_per_tile = std::max<int64_t>(1, static_cast<int64_t>(kTileMultiplyAdds / work));
     plan.units_per_tile = std::min(plan.units_per_tile, ceil_div(plan.units, kUnits));
+    plan.groups_together = together(a.groups, a.output);
+    // Nor do two workers write the same lines at the same time.
+    if (plan.groups_together) plan.units_per_tile = round_up(plan.units_per_tile, a.groups);
     return plan;
 }
 
@@ -152,6 +160,7 @@ PlaneGradientPlan plane_gradient_plan(const WeightGradient& a, const PlaneTraits
     const int64_t chunk_bytes = std::max<int64_t>(1, a.groups * weights * traits.compute_bytes);
     plan.chunks = std::min(ceil_div(128, a.groups), std::max<int64_t>(8, kPartialBytes / chunk_bytes));
     plan.chunks = std::min(plan.chunks, plan.units);
+    plan.groups_together = together(a.groups, a.input);
     plan.partials = bytes_of(plan.chunks * a.groups * weights, traits.compute_bytes);
     return plan;
 }

@@ -56,8 +56,15 @@ struct PlaneForwardPlan {
     PlaneBlocks blocks;
     PlaneScratch scratch;
     int64_t units = 0, units_per_tile = 1;
+    bool groups_together = false;  // where a pixel's channels lie side by side, and a line holds several groups
 
     int64_t tiles() const { return (units + units_per_tile - 1) / units_per_tile; }
+    // The i-th unit that is done, as plane_unit counts them.
+    int64_t unit(int64_t i, int64_t groups) const {
+        if (!groups_together) return i;
+        const int64_t per_plane = blocks.units_per_plane(), group = i % groups, block = i / groups;
+        return (block / per_plane * groups + group) * per_plane + block % per_plane;
+    }
 };
 
 // The reduction over n and row blocks is cut into `chunks` runs of units, in order; each leaves a partial sum.
@@ -66,6 +73,7 @@ struct PlaneGradientPlan {
     PlaneScratch scratch;
     int64_t units = 0, chunks = 1;  // of one group
     int64_t gradient_pitch = 0;     // elements of a packed row of grad_output
+    bool groups_together = false;   // as above
     size_t partials = 0;            // bytes of [chunk][group][filter][channel][tap], in front of the workers' scratch
 };
 

@@ -87,6 +87,8 @@ PYCONV_INLINE void store_columns(S* to, int64_t stride, Vec<T> value, int count)
             value.store_first(to, count);
         return;
     }
+    if constexpr (kHasThirds<T, S>)
+        if (stride == 3 && count >= W) return value.store_every_third(to);
     S lanes[W];
     value.store(lanes);
     for (int lane = 0; lane < count && lane < W; ++lane) to[lane * stride] = lanes[lane];
@@ -145,7 +147,7 @@ struct PlaneForward {
         int64_t packed_group = -1;
         const int64_t first = tile * plan.units_per_tile;
         for (int64_t i = first; i < first + plan.units_per_tile && i < plan.units; ++i) {
-            const PlaneUnit unit = plane_unit(plan.blocks, a.y, a.x, a.groups, i);
+            const PlaneUnit unit = plane_unit(plan.blocks, a.y, a.x, a.groups, plan.unit(i, a.groups));
             if (unit.group != packed_group && channels > 0) pack_weights(unit.group, weights);
             packed_group = unit.group;
             for (int64_t begin = unit.column, end; begin < unit.column + unit.columns; begin = end) {

@@ -115,7 +115,8 @@ struct PlaneGradient {
 
     void operator()(int64_t tile, int worker) const {
         char* mine = memory + static_cast<int64_t>(plan.partials) + static_cast<int64_t>(plan.scratch.total) * worker;
-        const int64_t group = tile / plan.chunks, chunk = tile % plan.chunks;
+        const int64_t group = plan.groups_together ? tile % a.groups : tile / plan.chunks;
+        const int64_t chunk = plan.groups_together ? tile / a.groups : tile % plan.chunks;
         PlaneRows<T, S> rows(plan.blocks, a.y, a.x, a.input, a.channels, plan.scratch, mine);
         Vec<T>* sums = reinterpret_cast<Vec<T>*>(mine + plan.scratch.sums);
         for (int64_t i = 0; i < weights(); ++i) sums[i] = Vec<T>::zero();

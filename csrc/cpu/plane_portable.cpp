@@ -2,6 +2,7 @@
 // The plane kernels (plane.inl) for whatever the compiler targets.
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/plane.h"
 

@@ -34,6 +34,12 @@ PYCONV_INLINE void copy_padded(T* dst, const S* src, int64_t inside, int64_t out
     }
 }
 
+// Whether a vector takes and stores every third element, as of an image of three colours.
+template <class T, class S>
+constexpr bool kHasThirds = std::is_same_v<T, S> && requires(Vec<T> x) {
+    Vec<T>::every_third(x, x, x);
+};
+
 // dst[0, count) = src[0], src[step], src[2 * step], ...
 template <class T, class S>
 PYCONV_INLINE void copy_elements(T* dst, const S* src, int64_t step, int64_t count) {
@@ -46,7 +52,15 @@ PYCONV_INLINE void copy_elements(T* dst, const S* src, int64_t step, int64_t cou
     } else if (step == 2) {  // a constant, so that the compiler vectorises it
         for (int64_t i = 0; i < count; ++i) dst[i] = static_cast<T>(src[2 * i]);
     } else {
-        for (int64_t i = 0; i < count; ++i) dst[i] = static_cast<T>(src[step * i]);
+        int64_t i = 0;
+        if constexpr (kHasThirds<T, S>)
+            if (step == 3)  // the last of the elements between are read too, so one more must follow
+                for (; i + W < count; i += W) {
+                    const S* from = src + 3 * i;
+                    Vec<T>::every_third(Vec<T>::load(from), Vec<T>::load(from + W), Vec<T>::load(from + 2 * W))
+                        .store(dst + i);
+                }
+        for (; i < count; ++i) dst[i] = static_cast<T>(src[step * i]);
     }
 }
 
