@@ -156,7 +156,7 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond and of a micro-kernel call; cycles for a vector of
     // channels of a tile, for one of filters of a tile, and for one of filters of a channel, most of which is fetching it.
     // Those of stride 2 were fitted beside the direct rows of Zen 3; with other instruction sets they were not measured.
-    constexpr double kRate[] = {1.6, 2.8, 3.2}, kCall = 60, kStridedDoubles = 1.15;
+    constexpr double kRate[] = {1.6, 2.8, 3.2}, kCall = 60, kStridedDoubles = 1.15, kStridedGroups = 0.82;
     const bool fitted = traits.strided() && traits.isa == Isa::avx2;
     const double points = static_cast<double>(traits.points());
     const double kSource = (fitted ? 6 : 11.7) * points, kOutput = (fitted ? 2.5 : 9.2) * points;
@@ -177,6 +177,7 @@ double winograd_cost(const Call& call, const WinogradTraits& traits) {
     const double repeats = shape.shares_filters ? 1 : static_cast<double>(shape.blocks());
     cycles += kOfACall * repeats * static_cast<double>(a.groups) * channels * filter_vectors * kFilter + 10000;
     if (fitted && traits.bytes == 8) cycles *= kStridedDoubles;
+    if (traits.strided() && !fitted && a.groups > 1) cycles *= kStridedGroups;
     return cycles / kRate[static_cast<int>(traits.isa)] * 1e-9 + memory_seconds(call.problem);
 }
 
