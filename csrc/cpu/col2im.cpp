@@ -106,7 +106,7 @@ std::string col2im_refusal(const Call& call, const DirectTraits&) {
 double col2im_cost(const Call& call, const DirectTraits& traits) {
     // Measured on AMD EPYC (Zen 4), 2026-11: cycles a nanosecond, and cycles an element or a vector.
     constexpr double kRate[kIsas] = {1.6, 2.8, 3.45, 3.45};
-    constexpr double kCopied = 0.25, kTurned = 7, kAdded = 3, kLine = 12, kStored = 1.6, kStoredTogether = 0.35;
+    constexpr double kCopied = 0.6, kTurned = 7, kAdded = 3, kLine = 12, kStored = 1.6, kStoredTogether = 0.35;
     const Col2imShape shape = col2im_shape(call, traits, 1);
     const Problem& a = shape.problem;
     const double width = static_cast<double>(traits.width), k = static_cast<double>(a.k);

@@ -284,7 +284,10 @@ struct Col2im {
             }
             for (int64_t phase = u; phase < smaller(a.w, u + a.stride_w); ++phase) {
                 const T* from = sums_of(phase);
-                for (int64_t x = phase; x < a.w; x += a.stride_w) to[x * step] = static_cast<S>(*from++);
+                const int64_t count = ceil_div(a.w - phase, a.stride_w), distance = a.stride_w * step;
+                for (int64_t x = 0; x < count; x += W)
+                    store_strided(V::load(from + x), to + phase * step + x * distance, distance,
+                                  static_cast<int>(smaller(W, count - x)));
             }
         }
     };

@@ -62,6 +62,18 @@ PYCONV_INLINE Vec<T> load_every_other(const S* from, int n) {
     return Vec<T>::even(Vec<T>::load(from), Vec<T>::load_first(from + W, elements - W));
 }
 
+// Whether a vector takes and stores every third element, as of an image of three colours.
+template <class V, class S>
+constexpr auto has_thirds(const V* x, S* to) -> decltype(x->store_every_third(to), true) {
+    return true;
+}
+template <class S>
+constexpr bool has_thirds(const void*, S*) {
+    return false;
+}
+template <class T, class S>
+constexpr bool kHasThirds = has_thirds(static_cast<const Vec<T>*>(nullptr), static_cast<S*>(nullptr));
+
 // The first lanes of a vector, at most `lanes`, a step of elements apart.
 template <class T, class S>
 PYCONV_INLINE void store_strided(Vec<T> x, S* to, int64_t step, int lanes) {
@@ -72,6 +84,8 @@ PYCONV_INLINE void store_strided(Vec<T> x, S* to, int64_t step, int lanes) {
     } else if (step == 2) {
         x.store_every_other(to, lanes);
     } else {
+        if constexpr (kHasThirds<T, S>)
+            if (step == 3 && lanes == W) return x.store_every_third(to);
         S lane[W];
         x.store(lane);
         for (int i = 0; i < lanes; ++i) to[i * step] = lane[i];

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "cpu/plane.h"
 
@@ -16,6 +15,7 @@
 #define PYCONV_PLANE_VECTORS 4
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
+#include "cpu/copy.inl"
 #include "cpu/plane.inl"
 #include "cpu/simd/isa_end.h"
 

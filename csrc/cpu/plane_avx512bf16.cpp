@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "cpu/plane.h"
 
@@ -18,6 +17,7 @@
 #define PYCONV_PLANE_VECTORS 4
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
+#include "cpu/copy.inl"
 #include "cpu/plane.inl"
 #include "cpu/simd/isa_end.h"
 

@@ -2,7 +2,6 @@
 // The plane kernels (plane.inl) for whatever the compiler targets.
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "cpu/plane.h"
 
@@ -11,6 +10,7 @@
 #define PYCONV_PLANE_VECTORS 2
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_portable.h"
+#include "cpu/copy.inl"
 #include "cpu/plane.inl"
 #include "cpu/simd/isa_end.h"
 

@@ -34,12 +34,6 @@ PYCONV_INLINE void copy_padded(T* dst, const S* src, int64_t inside, int64_t out
     }
 }
 
-// Whether a vector takes and stores every third element, as of an image of three colours.
-template <class T, class S>
-constexpr bool kHasThirds = std::is_same_v<T, S> && requires(Vec<T> x) {
-    Vec<T>::every_third(x, x, x);
-};
-
 // dst[0, count) = src[0], src[step], src[2 * step], ...
 template <class T, class S>
 PYCONV_INLINE void copy_elements(T* dst, const S* src, int64_t step, int64_t count) {
