@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-# mallopt's parameters (malloc.h) and what they are set to: nothing is given back from the heap's top, that grows by so
-# much at once, and only what is larger than the most that glibc allows here is a mapping of its own.
+# mallopt's parameters (malloc.h) and what they are set to: nothing is given back from the heap's top, which
+# grows by so much at once, and only what is larger than glibc lets this be is a mapping of its own.
 _SETTINGS = {-1: 2**31 - 1, -2: 64 << 20, -3: 32 << 20}  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD
 
 
