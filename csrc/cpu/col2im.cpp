@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t kBlockPixels = 448;         // of a block, about
 constexpr int64_t kProductBytes = 192 << 10;  // of its products
 constexpr int64_t kSourceBytes = 256 << 10;   // of what is multiplied
+constexpr int64_t kScratchBytes = 64 << 20;   // of a worker, beyond which a call is refused
 constexpr int64_t kTilesAWorker = 4;
 constexpr int64_t kStripOverReach =
     4;  // a strip is so many times as high as what two of them both read, if tiles allow
@@ -60,11 +61,12 @@ Col2imShape col2im_shape(const Call& call, const DirectTraits& traits, int worke
     shape.pitch = apart(round_up(pixels, traits.width), size);
     shape.product_pitch = shape.pixels_are_rows ? apart(shape.panels * shape.panel, size) : 0;
     shape.source_pitch = shape.pixels_are_rows ? apart(a.k, size) : shape.pitch;
-    shape.phases = a.stride_w;
-    const int64_t reached = (shape.q - 1) * a.stride_w + (a.s - 1) * a.dilation_w, last = a.w - 1 + a.pad_left;
-    shape.length = round_up(std::max(reached, last) / a.stride_w + 1 + traits.width, traits.width);
+    const int64_t reached = (shape.q - 1) * a.stride_w + (a.s - 1) * a.dilation_w;
+    const int64_t last = std::max(reached, a.w - 1 + a.pad_left);
+    shape.phases = std::min(a.stride_w, last + 1);
+    shape.length = round_up(last / a.stride_w + 1 + traits.width, traits.width);
     const int64_t reach = (a.r - 1) * a.dilation_h;
-    shape.ring = std::max((shape.rows - 1) * a.stride_h + reach + 1, shape.rows * a.stride_h);
+    shape.ring = std::min(a.h, std::max((shape.rows - 1) * a.stride_h + reach + 1, shape.rows * a.stride_h));
     const int64_t images = std::max<int64_t>(1, a.n);
     const int64_t wanted = ceil_div(kTilesAWorker * workers, images), least = ceil_div(workers, images);
     const int64_t cheap = std::max<int64_t>(1, a.h / std::max<int64_t>(8, kStripOverReach * reach));
@@ -89,7 +91,7 @@ Col2imScratch col2im_scratch(const Col2imShape& shape, const DirectTraits& trait
     return scratch;
 }
 
-std::string col2im_refusal(const Call& call, const DirectTraits&) {
+std::string col2im_refusal(const Call& call, const DirectTraits& traits) {
     const Problem& a = call.problem;
     if (call.pass != Pass::grad_input) return "computes grad_input alone";
     if (a.padding_mode != PaddingMode::zeros)
@@ -100,6 +102,11 @@ std::string col2im_refusal(const Call& call, const DirectTraits&) {
     if (a.c * a.r * a.s > kCol2imColumns)
         return "takes " + std::to_string(kCol2imColumns) + " weights of a filter at most, not " +
                std::to_string(a.c * a.r * a.s);
+    const Col2imScratch scratch = col2im_scratch(col2im_shape(call, traits, 1), traits);
+    const int64_t most = static_cast<int64_t>(std::max(scratch.shared, scratch.total));
+    if (most > kScratchBytes)
+        return "would take " + std::to_string(most >> 20) + " MiB of workspace, the limit is " +
+               std::to_string(kScratchBytes >> 20);
     return {};
 }
 

@@ -12,8 +12,8 @@
 // vectors along them, at the distance of the tap. Sums wait in a ring of rows, a plane for each channel and each
 // residue of the column modulo the stride, until no tap reaches their row any more; then they are rounded and stored once.
 //
-// Sums: over filters in order by fused multiply-add, a sum for each tap; those in the order (row of grad_output, tap of the
-// kernel row).
+// Sums: over filters in order by fused multiply-add, a sum for each tap; those in the order (row, column) of the pixels of
+// grad_output, however rows are cut into blocks.
 
 template <class S, class T, int MR, Isa isa>
 struct Col2im {
@@ -237,7 +237,7 @@ struct Col2im {
                     const int64_t row = (block.row + r) * a.stride_h + ty * a.dilation_h - a.pad_top;
                     if (row < first || row >= last) continue;
                     T* to = sums + row % shape.ring * shape.row_sums() + block.column;
-                    for (int64_t tx = 0; tx < a.s; ++tx) {
+                    for (int64_t tx = a.s - 1; tx >= 0; --tx) {  // of an output: its columns of grad_output in order
                         const int64_t at = tx * a.dilation_w, phase = at % a.stride_w, shift = at / a.stride_w;
                         const T* from = products + (ty * a.s + tx) * a.c * shape.pitch + r * block.columns;
                         for (int64_t c = 0; c < a.c; ++c)

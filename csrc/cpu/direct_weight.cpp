@@ -110,7 +110,8 @@ void find_in_place(WeightShape* shape, const DirectTraits& traits) {
     if (runs_along >= kTilesWorthACopy && collide(out.stride[3] * size, pixels)) shape->filters_in_place = false;
     if (shape->filter_block / across >= kTilesWorthACopy && collide(a.x.stride * in.stride[3] * size, pixels))
         shape->source_in_place = false;
-    const bool once = in.stride[1] == 1 ? runs && taps : a.taps() == 1;
+    const bool overlaps = a.x.taps > a.x.stride || a.y.taps > a.y.stride;
+    const bool once = in.stride[1] == 1 ? runs && taps && (shape->apart == 0 || !overlaps) : a.taps() == 1;
     const bool inside = reads_inside(a.y) && reads_inside(a.x) && shape->last_source >= 0;
     shape->by_panel = once && inside && !shape->filters_are_columns &&
                       span + shape->channel_block * in.stride[1] < INT32_MAX &&

@@ -298,11 +298,11 @@ private:
     // Neighbouring pixels of an image row. Few channels are put in place one at a time: squares would be mostly empty.
     static void copy_pixels(const S* from, int64_t channel_step, int64_t pixel_step, int64_t pixels, int64_t channels,
                             T* to, int64_t distance) {
-        if (channels == 1) {
+        if (channels == 1 && distance == 1) {
             copy_strided(from, pixel_step, to, pixels, false);
         } else if (channel_step == 1 && pixel_step == channels && distance == channels) {
             copy_strided(from, 1, to, pixels * channels, false);
-        } else if (channel_step != 1 && channels < W / 2) {
+        } else if ((channel_step != 1 || channels == 1) && channels < W / 2) {
             for (int64_t c = 0; c < channels; ++c) {
                 const S* line = from + c * channel_step;
                 for (int64_t m = 0; m < pixels; ++m) to[m * distance + c] = static_cast<T>(line[m * pixel_step]);

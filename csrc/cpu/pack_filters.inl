@@ -147,7 +147,7 @@ struct FilterPanels {
                 if (w.stride[0] == taps)
                     for (int64_t i = 0; i < count * taps; i += 64 / static_cast<int64_t>(sizeof(S)))
                         __builtin_prefetch(at(0, c + 3, lowest) + i);
-                transpose_run<false>(at(0, c, lowest), c * taps + lowest, w.stride[3], taps, nullptr);
+                transpose_run<false>(at(0, c, lowest), c * taps + lowest, w.stride[3], taps, source);
             }
         } else {
             for (int64_t d = 0; d < depth; ++d) {

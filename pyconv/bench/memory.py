@@ -13,6 +13,6 @@ def keep_memory() -> bool:
     """Whether the C library was told so; one that is not glibc is left as it is."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):
         return False
     return all(mallopt(parameter, value) for parameter, value in _SETTINGS.items())
