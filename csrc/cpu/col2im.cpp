@@ -17,8 +17,7 @@ constexpr int64_t kProductBytes = 192 << 10;  // of its products
 constexpr int64_t kSourceBytes = 256 << 10;   // of what is multiplied
 constexpr int64_t kScratchBytes = 64 << 20;   // of a worker, beyond which a call is refused
 constexpr int64_t kTilesAWorker = 4;
-constexpr int64_t kStripOverReach =
-    4;  // a strip is so many times as high as what two of them both read, if tiles allow
+constexpr int64_t kStripOverReach = 4;  // a strip's rows over those that two of them both reach, if tiles allow
 
 // An odd number of cache lines at least as long: what lies so far apart does not share cache sets.
 int64_t apart(int64_t elements, int64_t size) {
@@ -57,7 +56,6 @@ Col2imShape col2im_shape(const Call& call, const DirectTraits& traits, int worke
     const bool even = shape.rows == 1 || (shape.width == shape.q && from.stride[2] == shape.q * from.stride[3]);
     const bool near = a.k * std::abs(from.stride[1]) <= std::numeric_limits<int32_t>::max();
     shape.in_place = size_of(a.dtype) == size && even && near && (shape.pixels_are_rows || from.stride[3] == 1);
-    // Of few columns tiles are wider, and the last one of a block is whole vectors.
     shape.pitch = apart(round_up(pixels, traits.width), size);
     shape.product_pitch = shape.pixels_are_rows ? apart(shape.panels * shape.panel, size) : 0;
     shape.source_pitch = shape.pixels_are_rows ? apart(a.k, size) : shape.pitch;

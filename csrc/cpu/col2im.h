@@ -34,7 +34,8 @@ struct Col2imShape {
 
 Col2imShape col2im_shape(const Call& call, const DirectTraits& traits, int workers);
 
-// Byte offsets: packed filters and where channels are found, in the tensor and in a copied block, shared; then a worker's block, its products, those turned, and its ring of sums.
+// Byte offsets: packed filters, and where channels are found in the tensor and in a copied block, shared; then a worker's
+// copied block, its products, those turned, and its ring of sums.
 struct Col2imScratch {
     size_t channels = 0, shared = 0;
     size_t products = 0, turned = 0, sums = 0, total = 0;

@@ -8,8 +8,8 @@
 // for one or three multiply-adds. Here the taps are columns of the product as well: each element of grad_output is read
 // once, for all of them.
 //
-// The products of a block of pixels stay in the second level cache, a plane for each column, so that adding them is adding rows,
-// vectors along them, at the distance of the tap. Sums wait in a ring of rows, a plane for each channel and each
+// The products of a block of pixels stay in the second level cache, a plane for each column, so that adding them is adding
+// rows, vectors along them, at the distance of the tap. Sums wait in a ring of rows, a plane for each channel and each
 // residue of the column modulo the stride, until no tap reaches their row any more; then they are rounded and stored once.
 //
 // Sums: over filters in order by fused multiply-add, a sum for each tap; those in the order (row, column) of the pixels of
@@ -269,13 +269,7 @@ struct Col2im {
                 return row + at % a.stride_w * shape.length + at / a.stride_w;
             };
             int64_t u = 0;
-            if (step == 1 && a.stride_w == 1) {
-                const T* from = sums_of(0);
-                for (; u < a.w; u += W) {
-                    const V x = V::load(from + u);
-                    a.w - u >= W ? x.store(to + u) : x.store_first(to + u, static_cast<int>(a.w - u));
-                }
-            } else if (step == 1 && a.stride_w == 2 && a.w > 1) {
+            if (step == 1 && a.stride_w == 2 && a.w > 1) {
                 const T *even = sums_of(0), *odd = sums_of(1);
                 for (; u + 2 * W <= a.w; u += 2 * W) {
                     const V low = V::load(even + u / 2), high = V::load(odd + u / 2);

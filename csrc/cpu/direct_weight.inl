@@ -7,8 +7,8 @@
 // grad_output as panels [pixel][filter]; what lies like that in memory is read in place. The depth of the micro-kernel runs
 // over the unit's pixels; the table of offsets says where each lies in the band. A kernel row's taps and channels are
 // consecutive from there (a run), so the band serves every tap in place. Runs are the micro-kernel's columns, or its
-// rows where they are short. Where no element is read by two taps there is no band: the source is packed a panel at a time
-// (direct_weight_panel.inl).
+// rows where they are short. Where a band serves little there is none: the source is packed a panel at a time
+// (direct_weight_panel.inl says where).
 //
 // Sums: a tile's stay in memory from unit to unit, each called up into registers, in the order (unit, image, row, column).
 // Chunks are added in order by a second pass; the one chunk of large weights is stored by its own tile. Rounded once.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The source of grad_weight's micro-kernel, a panel of the matrix's columns at a time. Included inside an ISA region.
 //
-// Where no element is read by two taps, a band serves none twice: it would leave the first level cache before its filters
-// come, and share the second with them. Instead each panel, [pixel][column], is packed just before all filters pass over
+// Where no element is read by two taps, and in channels_last without padding, where a run is copied as it is, a band serves
+// little: it would leave the first level cache before its filters come, and share the second with them. Instead each panel, [pixel][column], is packed just before all filters pass over
 // it, and the first of those ask memory for the next panel.
 
 template <class S, class T, int MR, Isa isa>

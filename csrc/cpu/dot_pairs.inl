@@ -192,7 +192,7 @@ struct FilterPanels<bf16, bf16_pair> {
     const bf16* source;       // at the first filter and channel
     int64_t count, channels;  // filters, and channels of the tensor
     bf16_pair* target;
-    const bf16* next;  // what is likely read after these
+    const bf16* next;  // as there; pairs do without
 
     PYCONV_INLINE const bf16* at(int64_t f, int64_t c, int64_t tap) const {
         const View& w = a.weight;

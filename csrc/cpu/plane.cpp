@@ -117,6 +117,7 @@ PlaneScratch row_scratch(const PlaneBlocks& b, const Axis& y, const Axis& x, int
     return s;
 }
 
+// Whether a line holds pixels of all groups, so that those of one unit's place are to follow each other.
 bool together(int64_t groups, const View& view) {
     constexpr int64_t kGroups = 16;
     return groups > 1 && groups <= kGroups && view.stride[1] == 1 && view.stride[3] != 1;
