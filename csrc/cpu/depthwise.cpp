@@ -119,9 +119,11 @@ void place_turned(DepthwisePlan* plan, const Axis& y, const Axis& x, const Depth
     plan->turned_bytes = bytes_of(pixels * plan->channels, traits.compute_bytes);
 }
 
-// Narrow types that a register block would serve are widened by turning, also where their channels lie side by side.
-bool needs_widening(DType dtype, const Axis& x, const DepthwiseTraits& traits) {
-    return size_of(dtype) < traits.compute_bytes && x.dilation == 1 && x.taps <= 7;
+// Narrow types that a register block would serve if they were wider are widened by turning, also where their channels lie side
+// by side.
+bool needs_widening(DType dtype, const Axis& x, const DepthwiseTraits& traits, bool served) {
+    const bool narrow = size_of(dtype) < traits.compute_bytes && x.dilation == 1 && x.taps <= 7;
+    return narrow && !(traits.narrow_windows && served);
 }
 
 }  // namespace
@@ -132,8 +134,8 @@ DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& tr
     plan_parts(call, &plan, parts);
     const Correlation a = correlation_at(call.problem, call.pass, call.tensors, 0);
     const View& result = call.pass == Pass::forward ? call.tensors.output : call.tensors.input;
-    const bool apart =
-        needs_turning(a.input, a.groups) || needs_turning(result, a.groups) || needs_widening(a.dtype, a.x, traits);
+    const bool apart = needs_turning(a.input, a.groups) || needs_turning(result, a.groups) ||
+                       needs_widening(a.dtype, a.x, traits, has_window(a.x));
     const bool turned = apart || worth_padding(a.y, a.x);
     const int64_t quantum = traits.width * (apart ? 1 : traits.vectors);
     cut_channels(&plan, a.groups, turned ? quantum : kTileChannels, quantum, traits);
@@ -163,7 +165,7 @@ DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& tr
 
 DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits, int workers) {
     const bool turned = needs_turning(a.input, a.groups) || needs_turning(a.grad_output, a.groups) ||
-                        needs_widening(a.dtype, a.x, traits);
+                        needs_widening(a.dtype, a.x, traits, has_gradient_window(a.x));
     DepthwisePlan plan;
     const int64_t quantum = traits.width * (turned ? 1 : traits.vectors);
     const int64_t row_bytes = std::max<int64_t>(a.y.taps, 1) * a.x.size * traits.compute_bytes;
@@ -214,7 +216,7 @@ std::string depthwise_refusal(const Call& call) {
     if (call.pass == Pass::grad_input && correlation_at(a, call.pass, call.tensors, 0).folds())
         return std::string("padding mode ") + name_of(a.padding_mode) +
                " makes grad_input fold padded pixels back onto the image, this kernel only gathers";
-    const DepthwiseTraits widest{Isa::avx512, 64 / size_of(a.dtype), 2, a.dtype == DType::f64 ? 8 : 4};
+    const DepthwiseTraits widest{Isa::avx512, 64 / size_of(a.dtype), 2, a.dtype == DType::f64 ? 8 : 4, false};
     Call one_image = call;  // the limit must not depend on n
     if (call.pass != Pass::grad_weight) one_image.problem.n = 1;
     const size_t bytes = depthwise_workspace(one_image, 1, widest);
@@ -238,10 +240,12 @@ double depthwise_cost(const Call& call, const DepthwiseTraits& traits) {
     rate *= 4 / static_cast<double>(traits.compute_bytes);
     rate *= taps / (taps + (window ? 4 : 8)) * (call.pass == Pass::grad_weight ? 0.7 : 1.0);
     const double sums = a.flops() * 0.5 * lanes / rate;
-    const bool turned = needs_turning(call.tensors.input, a.groups) || needs_turning(call.tensors.output, a.groups) ||
-                        size_of(a.dtype) < traits.compute_bytes;
+    const bool as_it_lies = size_of(a.dtype) == traits.compute_bytes || (traits.narrow_windows && window);
+    const bool turned =
+        needs_turning(call.tensors.input, a.groups) || needs_turning(call.tensors.output, a.groups) || !as_it_lies;
     // An element turned there or back, in nanoseconds.
-    const double turn = kTurn[static_cast<int>(traits.isa)] * (call.pass == Pass::grad_weight ? 0.5 : 1.0);
+    const bool half = call.pass == Pass::grad_weight && size_of(a.dtype) == traits.compute_bytes;
+    const double turn = kTurn[static_cast<int>(traits.isa)] * (half ? 0.5 : 1.0);
     const double turning = turned ? static_cast<double>(a.input_elements() + a.output_elements()) * turn : 0.0;
     const double weights = call.pass == Pass::grad_weight
                                ? static_cast<double>(a.groups) * taps * kWeight[static_cast<int>(traits.isa)]

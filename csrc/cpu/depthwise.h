@@ -16,6 +16,7 @@ struct DepthwiseTraits {
     int64_t width;          // lanes of a vector
     int64_t vectors;        // side by side in a register block
     int64_t compute_bytes;  // of the type sums are made in
+    bool narrow_windows;    // whether register blocks read narrower types as they lie
 };
 
 // One Correlation of a call. All of a call's are done together, a block of rows of one after the other's: they read the
@@ -73,6 +74,15 @@ constexpr int64_t kDepthwisePixels = 7;
 constexpr int64_t kMostRowsTogether = 2;  // of a register block
 
 // Both need the number of workers only for where their pieces of the workspace lie. Fills parts, unless it is null.
+// Tap columns that have register blocks (depthwise_window.inl, depthwise_gradient_window.inl).
+inline bool has_gradient_window(const Axis& x) {
+    return x.dilation == 1 && (x.stride == 1 || x.stride == 2) && (x.taps == 3 || x.taps == 5 || x.taps == 7);
+}
+inline bool has_window(const Axis& x) {
+    if (x.dilation != 1 || x.taps < 1 || x.taps > 7 || x.taps == 6) return false;
+    return x.stride == 1 || has_gradient_window(x);
+}
+
 DepthwisePlan depthwise_forward_plan(const Call& call, const DepthwiseTraits& traits, int workers,
                                      DepthwisePart* parts);
 DepthwisePlan depthwise_gradient_plan(const WeightGradient& a, const DepthwiseTraits& traits, int workers);

@@ -204,7 +204,7 @@ void depthwise_row(const DepthwiseRow<T, S>& a, int64_t columns, int64_t channel
 template <class S>
 constexpr DepthwiseTraits depthwise_traits() {
     using T = accumulator_t<S>;
-    return {PYCONV_DEPTHWISE_ISA, Vec<T>::width, PYCONV_DEPTHWISE_VECTORS, sizeof(T)};
+    return {PYCONV_DEPTHWISE_ISA, Vec<T>::width, PYCONV_DEPTHWISE_VECTORS, sizeof(T), kNarrowWindows};
 }
 
 template <class S>

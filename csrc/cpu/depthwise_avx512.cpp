@@ -26,8 +26,6 @@ namespace pyconv {
 
 const Algorithm f32_depthwise_avx512 = avx512::depthwise_row<float>("f32_depthwise_avx512", DType::f32);
 const Algorithm f64_depthwise_avx512 = avx512::depthwise_row<double>("f64_depthwise_avx512", DType::f64);
-const Algorithm bf16_depthwise_avx512 = avx512::depthwise_row<bf16>("bf16_depthwise_avx512", DType::bf16);
-const Algorithm f16_depthwise_avx512 = avx512::depthwise_row<f16>("f16_depthwise_avx512", DType::f16);
 
 }  // namespace pyconv
 

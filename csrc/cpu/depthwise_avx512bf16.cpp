@@ -16,6 +16,7 @@
 #define PYCONV_DEPTHWISE_ISA Isa::avx512
 #define PYCONV_DEPTHWISE_VECTORS 2
 #define PYCONV_DEPTHWISE_ROWS 2
+#define PYCONV_DEPTHWISE_NARROW_WINDOWS
 #include "cpu/simd/isa_begin.h"
 #include "cpu/simd/vec_avx512.h"
 #include "cpu/simd/transpose.inl"

@@ -147,8 +147,7 @@ void gradient_channels(const DepthwiseGradientRows<T, S>& a, int64_t channel, in
 
 template <class T, class S>
 PYCONV_INLINE bool gradient_fits(const Axis& x) {
-    return kWindows<T, S> && x.dilation == 1 && (x.stride == 1 || x.stride == 2) &&
-           (x.taps == 3 || x.taps == 5 || x.taps == 7);
+    return kWindows<T, S> && has_gradient_window(x);
 }
 
 template <class T, class S>

@@ -46,6 +46,8 @@ extern const Algorithm f32_depthwise_rows_portable, f64_depthwise_rows_portable;
 extern const Algorithm f32_depthwise_rows_avx2, f64_depthwise_rows_avx2;
 extern const Algorithm f32_depthwise_rows_avx512, f64_depthwise_rows_avx512;
 extern const Algorithm f32_depthwise_rows8_avx512;
+extern const Algorithm bf16_depthwise_rows_avx512, f16_depthwise_rows_avx512, bf16_depthwise_rows_avx512bf16;
+extern const Algorithm bf16_depthwise_rows8_avx512, f16_depthwise_rows8_avx512, bf16_depthwise_rows8_avx512bf16;
 #endif
 
 }  // namespace pyconv

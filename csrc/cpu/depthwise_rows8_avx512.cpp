@@ -24,6 +24,8 @@
 namespace pyconv {
 
 const Algorithm f32_depthwise_rows8_avx512 = avx512vl::rows_row<float>("f32_depthwise_rows8_avx512", DType::f32);
+const Algorithm bf16_depthwise_rows8_avx512 = avx512vl::rows_row<bf16>("bf16_depthwise_rows8_avx512", DType::bf16);
+const Algorithm f16_depthwise_rows8_avx512 = avx512vl::rows_row<f16>("f16_depthwise_rows8_avx512", DType::f16);
 
 }  // namespace pyconv
 

@@ -109,18 +109,21 @@ void window_strip(const DepthwiseRow<T, S>& a, int64_t columns, int64_t channel,
     }
 }
 
-// Whether there are register blocks at all: for narrow types there would be as many again, minutes of compiling, so they are
-// widened as their rows are turned.
+// Whether there are register blocks at all. Without AVX-512 a narrow vector takes three operations and more to widen for each
+// block that reads it: there narrow types are widened as their rows are turned.
+#if defined(PYCONV_DEPTHWISE_NARROW_WINDOWS)
+constexpr bool kNarrowWindows = true;
+#else
+constexpr bool kNarrowWindows = false;
+#endif
 template <class T, class S>
-constexpr bool kWindows = sizeof(S) == sizeof(T);
+constexpr bool kWindows = sizeof(S) == sizeof(T) || kNarrowWindows;
 
 // Output rows of a register block that serves this kernel; 0 if none does.
 template <class T, class S>
 PYCONV_INLINE int64_t window_rows(const Axis& y, const Axis& x) {
-    if (!kWindows<T, S>) return 0;
-    if (x.out < kDepthwisePixels || x.dilation != 1 || x.taps < 1 || x.taps > 7 || x.taps == 6) return 0;
-    if (x.stride == 2) return x.taps == 3 || x.taps == 5 || x.taps == 7;
-    if (x.stride != 1) return 0;
+    if (!kWindows<T, S> || x.out < kDepthwisePixels || !has_window(x)) return 0;
+    if (x.stride == 2) return 1;
     const bool odd = x.taps == 3 || x.taps == 5 || x.taps == 7;
     return odd && y.taps > 0 && y.stride == 1 && y.dilation == 1 ? PYCONV_DEPTHWISE_ROWS : 1;
 }

@@ -190,6 +190,19 @@ struct WeightSums {
             }
     }
 
+    // Few channels, whose taps follow each other: a channel's at a time.
+    static void store_planes(const View& to, const T* from, int64_t at, int64_t count, int64_t channels, S* out) {
+        T taps[9 * W];
+        for (int64_t c = 0; c < channels; ++c) {
+            const int64_t tap = (at + channels - 1 - c) / channels;  // the first of this channel
+            int64_t length = 0;
+            for (int64_t e = tap * channels + c - at; e < count; e += channels) taps[length++] = from[e];
+            S* row = out + tap + c * to.stride[1];
+            for (int64_t k = 0; k < length; k += W)
+                V::load(taps + k).store_first(row + k, static_cast<int>(smaller(W, length - k)));
+        }
+    }
+
     // Elements [at, at + count) of a filter's run; out is of the run's first tap and channel.
     static void store_run(const View& to, const T* from, int64_t at, int64_t count, int64_t channels, S* out) {
         if (to.stride[1] == 1 && to.stride[3] == channels) {  // taps follow each other
@@ -197,6 +210,8 @@ struct WeightSums {
                 V::load(from + k).store_first(out + at + k, static_cast<int>(smaller(W, count - k)));
             return;
         }
+        if (to.stride[3] == 1 && channels < W && count > channels)
+            return store_planes(to, from, at, count, channels, out);
         int64_t tap = at / channels, c = at - tap * channels;
         for (int64_t e = 0; e < count; ++tap, c = 0) {
             const int64_t neighbours = smaller(channels - c, count - e), step = to.stride[1];

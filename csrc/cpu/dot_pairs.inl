@@ -61,12 +61,15 @@ inline void turn_pairs(const bf16* low, const bf16* high, int64_t channel_step, 
                     for (int i = 0; i < W; ++i) square[i].store(to + (m + i) * distance + c);
                     continue;
                 }
+#pragma GCC unroll 16
                 for (int i = 0; i < W; ++i, l = moved(l, channel_step), h = moved(h, channel_step))
                     square[i] = i >= lanes        ? V::zero()
                                 : pixel_step == 1 ? V::pair_first(l, h, count)
                                                   : V::pair_every_other(l, h, count);
                 transpose(square);
-                for (int i = 0; i < count; ++i) square[i].store_first(to + (m + i) * distance + c, fits);
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i)
+                    if (i < count) square[i].store_first(to + (m + i) * distance + c, fits);
             }
         }
     } else {
@@ -181,36 +184,166 @@ inline void pack_spread(const DirectShape& shape, const BandSource<bf16>& source
             }
 }
 
-// target[d][width], d = (pair - first pair) * taps + tap, as in pack_filters.inl.
+// target[d][width], d = (pair - first pair) * taps + tap, as in pack_filters.inl, and in the order that it has found best: 2 KB
+// of some filters are read before the next.
 template <>
 struct FilterPanels<bf16, bf16_pair> {
     using V = Vec<bf16_pair>;
+    using Ahead = FiltersAhead<bf16, V::width>;
     static constexpr int W = V::width;
-    static constexpr int64_t kAhead = 256;  // elements that are asked for early, as in pack_filters.inl
+    static constexpr int64_t kBlock = 1024;                    // numbers
+    static constexpr int64_t kFewTaps = 16, kFewChannels = 4;  // sixteen pairs of them come from at most 64 numbers
     const Correlation& a;
     int64_t width;
     const bf16* source;       // at the first filter and channel
     int64_t count, channels;  // filters, and channels of the tensor
     bf16_pair* target;
-    const bf16* next;  // as there; pairs do without
+    const bf16* next;  // what is likely read after these
 
     PYCONV_INLINE const bf16* at(int64_t f, int64_t c, int64_t tap) const {
         const View& w = a.weight;
         return source + f * w.stride[0] + c * w.stride[1] + tap / a.x.taps * w.stride[2] + tap % a.x.taps * w.stride[3];
     }
 
-    // load(filter, n) gives n pairs along the depth for one filter: they go to depths d + i * step for i in [0, n).
+    // load(filter) gives n pairs along the depth of filters [f, f + W): they go to depths d + i * step for i in [0, n).
     template <class Load>
-    PYCONV_INLINE void transposed(int64_t d, int64_t step, int n, const Load& load) const {
-        for (int64_t f = 0; f < width; f += W) {
-            V square[W];
+    PYCONV_INLINE void transposed(int64_t f, int64_t d, int64_t step, int n, const Load& load) const {
+        V square[W];
+        if (f + W <= count) {
+#pragma GCC unroll 16
+            for (int k = 0; k < W; ++k) square[k] = load(f + k);
+        } else {
             for (int k = 0; k < W; ++k) square[k] = f + k < count ? load(f + k) : V::zero();
-            transpose(square);
-            const int columns = static_cast<int>(smaller(W, width - f));
-            bf16_pair* to = target + d * width + f;
-            for (int i = 0; i < n; ++i)
-                columns == W ? square[i].store(to + i * step * width)
-                             : square[i].store_first(to + i * step * width, columns);
+        }
+        transpose(square);
+        const int columns = static_cast<int>(smaller(W, width - f));
+        bf16_pair* to = target + d * width + f;
+        if (n == W && columns == W) {
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i) square[i].store(to + i * step * width);
+        } else {
+            for (int i = 0; i < n; ++i) square[i].store_first(to + i * step * width, columns);
+        }
+    }
+
+    // body(filter, first, last, ahead) for blocks of `length` numbers of each filter, which are consecutive from `from`, and for
+    // every W filters of one. A block is a multiple of `unit` numbers.
+    template <class Body>
+    PYCONV_INLINE void blocks(const bf16* from, int64_t length, int64_t unit, const bf16* then,
+                              const Body& body) const {
+        const int64_t stride = a.weight.stride[0], block = larger(1, kBlock / unit) * unit;
+        for (int64_t first = 0; first < length; first += block) {
+            const int64_t last = smaller(length, first + block);
+            for (int64_t f = 0; f < width; f += W) {
+                Ahead ahead = f + W < smaller(width, count)
+                                  ? Ahead(from + (f + W) * stride + first, last - first, stride)
+                              : last < length ? Ahead(from + last, smaller(block, length - last), stride)
+                                              : Ahead(then, smaller(block, length), stride);
+                body(f, first, last, ahead);
+            }
+        }
+    }
+
+    // Channels side by side, of one tap.
+    void pack_channels(int64_t tap, int64_t taps, const bf16* then) const {
+        blocks(at(0, 0, tap), channels, 2 * W, then, [&](int64_t f, int64_t first, int64_t last, Ahead& ahead) {
+            for (int64_t c = first; c < last; c += 2 * W) {
+                const int numbers = static_cast<int>(smaller(2 * W, channels - c));
+                ahead.ask();
+                transposed(f, c / 2 * taps + tap, taps, (numbers + 1) / 2,
+                           [&](int64_t k) { return V::load_neighbours(at(k, c, tap), numbers); });
+            }
+        });
+    }
+
+    // A filter is one run: taps, each with its few channels, which are all there are.
+    void pack_few_channels(int64_t taps) const {
+        alignas(64) uint16_t places[kFewChannels / 2][2 * W];  // of pairs of sixteen taps
+        for (int64_t c = 0; c < channels; c += 2)
+            for (int64_t i = 0; i < W; ++i) {
+                places[c / 2][2 * i] = static_cast<uint16_t>(i * channels + c);
+                places[c / 2][2 * i + 1] = static_cast<uint16_t>(i * channels + c + (c + 1 < channels ? 1 : 0));
+            }
+        const int64_t length = channels * taps;
+        blocks(source, length, W * channels, next, [&](int64_t f, int64_t first, int64_t last, Ahead& ahead) {
+            for (int64_t from = first; from < last; from += W * channels)
+                for (int64_t c = 0; c < channels; c += 2) {
+                    const int n = static_cast<int>(smaller(64, length - from));
+                    const int64_t tap = from / channels;
+                    const V::Places lanes = V::places(places[c / 2]);
+                    ahead.ask();
+                    transposed(f, c / 2 * taps + tap, 1, static_cast<int>(smaller(W, taps - tap)), [&](int64_t k) {
+                        const V pairs = V::pick(at(k, 0, 0) + from, n, lanes);
+                        return c + 1 < channels ? pairs : pairs.firsts();
+                    });
+                }
+        });
+    }
+
+    // A filter is one run: channels, each with its few taps.
+    void pack_few_taps(int64_t taps) const {
+        alignas(64) uint16_t places[kFewTaps][2 * W];  // of pairs from a tap on, counted from the first's lower number
+        for (int64_t t = 0; t < taps; ++t)
+            for (int64_t i = 0; i < W; ++i) {
+                const int64_t low = i + (t + i) / taps * taps;
+                places[t][2 * i] = static_cast<uint16_t>(low), places[t][2 * i + 1] = static_cast<uint16_t>(low + taps);
+            }
+        const int64_t length = channels * taps, depth = (channels + 1) / 2 * taps;
+        blocks(source, length, 2 * W * taps, next, [&](int64_t f, int64_t first, int64_t last, Ahead& ahead) {
+            const int64_t end = last < length ? last / 2 : depth;
+            int64_t tap = 0;  // blocks begin at whole pairs
+            for (int64_t d = first / 2; d < end; d += W) {
+                const int64_t from = 2 * d - tap;  // the number at depth d: whole pairs of channels, then taps
+                const int n = static_cast<int>(smaller(64, length - from)),
+                          deep = static_cast<int>(smaller(W, end - d));
+                const V::Places lanes = V::places(places[tap]);
+                ahead.ask();
+                if (n == 64)
+                    transposed(f, d, 1, deep, [&](int64_t k) { return V::pick(at(k, 0, 0) + from, lanes); });
+                else
+                    transposed(f, d, 1, deep, [&](int64_t k) { return V::pick(at(k, 0, 0) + from, n, lanes); });
+                tap = (tap + W) % taps;
+            }
+        });
+    }
+
+    // The same with many taps: a pair is a vector of each of its channels.
+    void pack_many_taps(int64_t taps) const {
+        blocks(source, channels * taps, 2 * taps, next, [&](int64_t f, int64_t first, int64_t last, Ahead& ahead) {
+            for (int64_t c = first / taps; c < last / taps; c += 2)
+                for (int64_t i = 0; i < taps; i += W) {
+                    const int n = static_cast<int>(smaller(W, taps - i));
+                    ahead.ask();
+                    transposed(f, c / 2 * taps + i, 1, n, [&](int64_t k) {
+                        const bf16* low = at(k, c, 0) + i;
+                        return V::pair_first(low, c + 1 < channels ? low + taps : nullptr, n);
+                    });
+                }
+        });
+    }
+
+    // Taps in a run, forwards or backwards, channels anywhere.
+    void pack_taps(int64_t taps) const {
+        constexpr int64_t kAhead = 256;  // elements that are asked for early
+        const View& w = a.weight;
+        const int64_t lowest = w.stride[3] == 1 ? 0 : taps - 1;
+        for (int64_t c = 0; c < channels; c += 2) {
+            // Short rows, far apart, of filters side by side: the hardware does not follow them.
+            if (w.stride[0] == taps)
+                for (int64_t i = 0; i < count * taps; i += 32) {
+                    __builtin_prefetch(at(0, c + 4, lowest) + i);
+                    __builtin_prefetch(at(0, c + 5, lowest) + i);
+                }
+            for (int64_t i = 0; i < taps; i += W) {
+                const int n = static_cast<int>(smaller(W, taps - i));
+                for (int64_t f = 0; f < width; f += W)
+                    transposed(f, c / 2 * taps + lowest + i * w.stride[3], w.stride[3], n, [&](int64_t k) {
+                        const bf16* low = at(k, c, lowest) + i;
+                        __builtin_prefetch(low + kAhead);
+                        if (w.stride[1] == taps && taps <= W && c + 1 < channels) return V::pair_halves(low, n);
+                        return V::pair_first(low, c + 1 < channels ? low + w.stride[1] : nullptr, n);
+                    });
+            }
         }
     }
 
@@ -219,35 +352,16 @@ struct FilterPanels<bf16, bf16_pair> {
         const int64_t taps = a.taps(), pairs = ceil_div(channels, 2);
         const bool whole = a.y.taps == 1 || w.stride[2] == a.x.taps * w.stride[3];  // taps are one run
         if (taps * pairs == 0) return;
-        if (w.stride[1] == 1 && channels > 1 && !(w.stride[0] == 1 && a.filters > 1)) {
+        const bool side_by_side = w.stride[1] == 1 && channels > 1 && !(w.stride[0] == 1 && a.filters > 1);
+        if (side_by_side && whole && w.stride[3] == channels && channels <= kFewChannels) {
+            pack_few_channels(taps);
+        } else if (side_by_side) {
             for (int64_t tap = 0; tap < taps; ++tap)
-                for (int64_t c = 0; c < channels; c += 2 * W) {
-                    const int numbers = static_cast<int>(smaller(2 * W, channels - c));
-                    transposed(c / 2 * taps + tap, taps, (numbers + 1) / 2, [&](int64_t f) {
-                        const bf16* from = at(f, c, tap);
-                        __builtin_prefetch(from + kAhead);
-                        return V::load_neighbours(from, numbers);
-                    });
-                }
+                pack_channels(tap, taps, tap + 1 < taps ? at(0, 0, tap + 1) : next);
+        } else if (whole && w.stride[3] == 1 && w.stride[1] == taps) {
+            taps <= kFewTaps ? pack_few_taps(taps) : pack_many_taps(taps);
         } else if (whole && (w.stride[3] == 1 || w.stride[3] == -1) && taps > 1) {
-            const int64_t lowest = w.stride[3] == 1 ? 0 : taps - 1;
-            for (int64_t c = 0; c < channels; c += 2) {
-                // Short rows, far apart, of filters side by side: the hardware does not follow them.
-                if (w.stride[0] == taps)
-                    for (int64_t i = 0; i < count * taps; i += 32) {
-                        __builtin_prefetch(at(0, c + 4, lowest) + i);
-                        __builtin_prefetch(at(0, c + 5, lowest) + i);
-                    }
-                for (int64_t i = 0; i < taps; i += W) {
-                    const int n = static_cast<int>(smaller(W, taps - i));
-                    transposed(c / 2 * taps + lowest + i * w.stride[3], w.stride[3], n, [&](int64_t f) {
-                        const bf16* low = at(f, c, lowest) + i;
-                        __builtin_prefetch(low + kAhead);
-                        if (w.stride[1] == taps && taps <= W && c + 1 < channels) return V::pair_halves(low, n);
-                        return V::pair_first(low, c + 1 < channels ? low + w.stride[1] : nullptr, n);
-                    });
-                }
-            }
+            pack_taps(taps);
         } else {
             const int64_t ahead = (16 / taps + 1) * 2 * w.stride[1];  // about 16 rows of pairs
             for (int64_t d = 0; d < taps * pairs; ++d) {

@@ -1,6 +1,26 @@
 // SPDX-License-Identifier: MIT
 // Filters as panels for the direct correlation. Included inside an ISA region.
 
+// What will be read, `length` elements of each of some filters: asked for while other filters are transposed, row after row,
+// kLines lines at a time, into the second level cache.
+template <class S, int64_t kLines>
+struct FiltersAhead {
+    static constexpr int64_t kLine = 64 / sizeof(S);
+    const S *at, *end;
+    int64_t gap, length;  // from a row's end to the next row
+
+    FiltersAhead(const S* from, int64_t length, int64_t stride)
+        : at(from), end(from + length), gap(stride - length), length(length) {}
+    PYCONV_INLINE void ask() {
+#pragma GCC unroll 16
+        for (int64_t line = 0; line < kLines; ++line) {
+            __builtin_prefetch(at, 0, 2);
+            at += kLine;
+            if (at >= end) at = end + gap, end = at + length;
+        }
+    }
+};
+
 // target[d][width], d = (channel - first_channel) * taps + tap: some channels of some filters of a group. Columns past
 // `count` are zero.
 //
@@ -13,7 +33,7 @@ struct FilterPanels {
     // So many elements of some filters are read before those of the next: memory gives runs of lines much faster than a line of
     // each row, which the hardware does not follow.
     static constexpr int64_t kBlock = 2048 / sizeof(S);
-    static constexpr int64_t kLine = 64 / sizeof(S);
+    using Ahead = FiltersAhead<S, W * W * sizeof(S) / 64>;  // as many lines as a square has
     const Correlation& a;
     int64_t width;
     const S* source;  // at the first filter and channel
@@ -25,24 +45,6 @@ struct FilterPanels {
         const View& w = a.weight;
         return source + f * w.stride[0] + c * w.stride[1] + tap / a.x.taps * w.stride[2] + tap % a.x.taps * w.stride[3];
     }
-
-    // What will be read, `length` elements of each of some filters: asked for while other filters are transposed, row after
-    // row, into the second level cache.
-    struct Ahead {
-        const S *at, *end;
-        int64_t gap, length;  // from a row's end to the next row
-
-        Ahead(const S* from, int64_t length, int64_t stride)
-            : at(from), end(from + length), gap(stride - length), length(length) {}
-        PYCONV_INLINE void ask() {
-#pragma GCC unroll 16
-            for (int64_t line = 0; line < W * W / kLine; ++line) {
-                __builtin_prefetch(at, 0, 2);
-                at += kLine;
-                if (at >= end) at = end + gap, end = at + length;
-            }
-        }
-    };
 
     // Depth d0 + i * step for i in [0, length): their elements are consecutive from `from`, for every filter. kAsks: for what is
     // read after them, `then`.

@@ -20,8 +20,48 @@ struct Vec<float> {
     static PYCONV_INLINE Vec load_inside(const float* p, int lane, int n) {
         return {_mm256_maskz_loadu_ps(static_cast<__mmask8>(first(n) << lane), p)};
     }
+    static PYCONV_INLINE __m256 widen(__m128i bits, const bf16*) {
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+    }
+    static PYCONV_INLINE __m256 widen(__m128i bits, const f16*) { return _mm256_cvtph_ps(bits); }
+    template <class S>
+    static PYCONV_INLINE Vec load(const S* p) {
+        return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), p)};
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_first(const S* p, int n) {
+        return {widen(_mm_maskz_loadu_epi16(first(n), p), p)};
+    }
+    template <class S>
+    static PYCONV_INLINE Vec load_inside(const S* p, int lane, int n) {
+        return {widen(_mm_maskz_loadu_epi16(static_cast<__mmask8>(first(n) << lane), p), p)};
+    }
     PYCONV_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
     PYCONV_INLINE void store_first(float* p, int n) const { _mm256_mask_storeu_ps(p, first(n), v); }
+
+#if defined(PYCONV_ISA_ROUNDS_BF16)  // in hardware: what is below the normal range becomes zero
+    PYCONV_INLINE __m128i narrow(const bf16*) const { return (__m128i)_mm256_cvtneps_pbh(v); }
+#else
+    PYCONV_INLINE __m128i narrow(const bf16*) const {
+        const __m256i u = _mm256_castps_si256(v);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+        const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+        const __mmask8 nan = _mm256_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+        const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+        return _mm256_cvtepi32_epi16(_mm256_srli_epi32(_mm256_mask_mov_epi32(rounded, nan, quiet), 16));
+    }
+#endif
+    PYCONV_INLINE __m128i narrow(const f16*) const {
+        return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    template <class S>
+    PYCONV_INLINE void store(S* p) const {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow(p));
+    }
+    template <class S>
+    PYCONV_INLINE void store_first(S* p, int n) const {
+        _mm_mask_storeu_epi16(p, first(n), narrow(p));
+    }
 
     static PYCONV_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
     static PYCONV_INLINE Vec zip_low(Vec a, Vec b) {

@@ -56,6 +56,19 @@ struct Vec<bf16_pair> {
         return {_mm512_maskz_permutexvar_epi16(first_halves(2 * n), _mm512_or_si512(lane, second),
                                                _mm512_maskz_loadu_epi16(first_halves(2 * n), row))};
     }
+    // Lane i: row[2 i + 1 of places] above row[2 i of places], places in [0, 64); numbers [n, 64) are zeros, their memory is not
+    // touched.
+    using Places = __m512i;
+    static PYCONV_INLINE Places places(const uint16_t* p) { return _mm512_loadu_si512(p); }
+    static PYCONV_INLINE Vec pick(const bf16* row, int n, Places places) {
+        const __m512i low = _mm512_maskz_loadu_epi16(first_halves(n), row);
+        const __m512i high = _mm512_maskz_loadu_epi16(first_halves(n > 32 ? n - 32 : 0), row + 32);
+        return {_mm512_permutex2var_epi16(low, places, high)};
+    }
+    static PYCONV_INLINE Vec pick(const bf16* row, Places places) {  // of 64
+        return {_mm512_permutex2var_epi16(_mm512_loadu_si512(row), places, _mm512_loadu_si512(row + 32))};
+    }
+    PYCONV_INLINE Vec firsts() const { return {_mm512_and_si512(v, _mm512_set1_epi32(0xffff))}; }  // paired with zeros
     static PYCONV_INLINE Vec pair(const bf16* low, const bf16* high) {
         return joined(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low))),
                       _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(high))));
