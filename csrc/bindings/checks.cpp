@@ -230,9 +230,11 @@ View view_of(const at::Tensor& tensor) {
     return view;
 }
 
-at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b) {
-    const bool last = a.suggest_memory_format() == at::MemoryFormat::ChannelsLast ||
-                      b.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
+at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b, std::optional<bool> channels_last) {
+    const auto is_last = [](const at::Tensor& t) {
+        return t.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
+    };
+    const bool last = channels_last ? *channels_last : is_last(a) || is_last(b);
     return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 

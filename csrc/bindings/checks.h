@@ -49,7 +49,7 @@ void check_activation(bool known, std::string_view name);
 DType dtype_of(const at::Tensor& tensor);
 View view_of(const at::Tensor& tensor);
 
-// channels_last if either is, as torch's convolutions choose.
-at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b);
+// channels_last as asked, or, if nothing is asked, if either is, as torch's convolutions choose.
+at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b, std::optional<bool> channels_last = {});
 
 }  // namespace pyconv::bindings

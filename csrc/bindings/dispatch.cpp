@@ -28,24 +28,19 @@ TORCH_LIBRARY(pyconv, library) {
         {at::Tag::pt2_compliant_tag});
     library.def(
         "conv2d_grad_weight(Tensor grad_output, Tensor input, SymInt[4] weight_size, SymInt[2] stride, "
-        "SymInt[4] padding, SymInt[2] dilation, SymInt groups, str padding_mode='zeros', str algorithm='') -> Tensor",
+        "SymInt[4] padding, SymInt[2] dilation, SymInt groups, str padding_mode='zeros', str algorithm='', "
+        "bool? channels_last=None) -> Tensor",
         {at::Tag::pt2_compliant_tag});
 }
 
 namespace {
-
-at::MemoryFormat symbolic_format(const Tensor& a, const Tensor& b) {
-    const bool last = a.suggest_memory_format() == at::MemoryFormat::ChannelsLast ||
-                      b.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
-    return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-}
 
 Tensor conv2d_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
                    SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode,
                    string_view) {
     const OutputSize size =
         check_symbolic_forward(input, weight, bias, {stride, padding, dilation, std::move(groups), padding_mode});
-    return at::empty_symint(size, input.options().memory_format(symbolic_format(input, weight)));
+    return at::empty_symint(size, input.options().memory_format(result_format(input, weight)));
 }
 
 Tensor activated_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
@@ -61,15 +56,16 @@ Tensor grad_input_meta(const Tensor& grad_output, const Tensor& weight, SymIntAr
                        string_view padding_mode, string_view) {
     check_symbolic_grad_input(grad_output, weight, input_size,
                               {stride, padding, dilation, std::move(groups), padding_mode});
-    return at::empty_symint(input_size, grad_output.options().memory_format(symbolic_format(grad_output, weight)));
+    return at::empty_symint(input_size, grad_output.options().memory_format(result_format(grad_output, weight)));
 }
 
 Tensor grad_weight_meta(const Tensor& grad_output, const Tensor& input, SymIntArrayRef weight_size,
                         SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups,
-                        string_view padding_mode, string_view) {
+                        string_view padding_mode, string_view, optional<bool> channels_last) {
     check_symbolic_grad_weight(grad_output, input, weight_size,
                                {stride, padding, dilation, std::move(groups), padding_mode});
-    return at::empty_symint(weight_size, grad_output.options().memory_format(symbolic_format(grad_output, input)));
+    return at::empty_symint(weight_size,
+                            grad_output.options().memory_format(result_format(grad_output, input, channels_last)));
 }
 
 template <c10::DeviceType device>
