@@ -249,6 +249,21 @@ def test_gradients_have_the_strides_of_their_parameters(of_input: str, of_weight
     assert state["momentum_buffer"].stride() == model[0].weight.stride()
 
 
+@pytest.mark.parametrize("of_weight", problems.LAYOUTS)
+@pytest.mark.parametrize("of_input", problems.LAYOUTS)
+def test_gradients_of_parameters_are_kept_as_they_come(of_input: str, of_weight: str) -> None:
+    """autograd copies a gradient of other strides than its parameter's."""
+    x = problems.in_layout(integers(2, 4, 6, 7), of_input)
+    w = problems.in_layout(integers(5, 4, 3, 3), of_weight).requires_grad_()
+    dy = problems.in_layout(integers(2, 5, 4, 5), of_input)
+    y = pyconv.conv2d(x, w)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        y.backward(dy)
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts["pyconv::conv2d_grad_weight"] == 1 and w.grad.stride() == w.stride()
+    assert not counts.keys() & {"aten::copy_", "aten::clone", "aten::contiguous"}, counts
+
+
 def test_profiler_names() -> None:
     model, _ = pair()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
