@@ -14,7 +14,7 @@ from .convert import convert, use
 from .decompositions import decompositions
 from .functional import conv2d, convolve2d, corr2d
 from .fusion import fuse
-from .module import Conv2D
+from .module import Conv2D, LazyConv2D
 from .planning import plan, winograd
 from .receptive_field import receptive_field
 from .transposed import conv_transpose2d
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Conv2D",
+    "LazyConv2D",
     "conv2d",
     "conv_transpose2d",
     "convert",

@@ -71,7 +71,7 @@ def _refusal(reason: str) -> Callable:
 def _refuse_cuda(reason: str) -> torch.library.Library:
     """Registers the refusal for CUDA tensors, of which the dispatcher alone would say less."""
     library = torch.library.Library("pyconv", "FRAGMENT")
-    for operator in ("conv2d", "conv2d_grad_input", "conv2d_grad_weight"):
+    for operator in ("conv2d", "conv2d_activated", "conv2d_grad_input", "conv2d_grad_weight"):
         library.impl(operator, _refusal(reason), "CUDA")
     return library
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from .functional import conv2d
-from .module import Conv2D
+from .module import Conv2D, LazyConv2D
 
 _DTYPES = (
     torch.float32,
@@ -72,9 +72,10 @@ def convert(model: nn.Module, to: str = "pyconv") -> Conversion:
     if not isinstance(model, nn.Module):
         raise TypeError(f"convert: model must be a torch.nn.Module, got {type(model).__name__}")
     source, target = (nn.Conv2d, Conv2D) if to == "pyconv" else (Conv2D, nn.Conv2d)
+    there = (Conv2D, LazyConv2D) if to == "pyconv" else (nn.Conv2d,)
     report = Conversion(model, to)
     for name, module in model.named_modules():
-        if not _is_convolution(module) or _plain_class(module) is target:
+        if not _is_convolution(module) or _plain_class(module) in there:
             continue
         reason = _reason_to_leave(module, source)
         if reason:

@@ -45,7 +45,9 @@ def fuse(model: nn.Module) -> Fusion:
     so the model's own code runs as it did. Convert first: other convolutions take no activations.
 
     Which module follows which is read off a symbolic trace (torch.fx) of the model, or, where its code cannot
-    be traced, of each of its modules that can. What is called as a function (F.relu) stays.
+    be traced, of each of its modules that can. What is called as a function (F.relu) stays. So does what
+    someone would notice: modules with hooks, weights that traced code reads or that two modules have. (What
+    code that cannot be traced reads is not known.)
 
     Args:
         model: in eval mode. Its parameters and state_dict change: train and save it before.
@@ -65,12 +67,15 @@ def fuse(model: nn.Module) -> Fusion:
         raise RuntimeError("fuse: the model is in training mode; call model.eval() first")
     report = Fusion(model)
     places = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    owners = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
     reasons: dict[str, str] = {}
-    for chain in _chains(model, ""):
+    for chain, read in _chains(model, ""):
         name, convolution = chain[0], model.get_submodule(chain[0])
         for follower in chain[1:]:
             module = model.get_submodule(follower)
-            reason = _reason_to_leave(convolution, module)
+            reason = _reason_to_leave(convolution, module) or _watched(model, name, follower)
+            if not reason and isinstance(module, nn.BatchNorm2d):
+                reason = _weights_in_use(convolution, module, read, owners)
             if max(places[id(convolution)], places[id(module)]) > 1:
                 reason = "it, or the convolution before it, is used in several places"
             if reason:
@@ -95,12 +100,17 @@ def fuse(model: nn.Module) -> Fusion:
 class _Tracer(fx.Tracer):
     """torch.fx's, to which our layers are leaves, as torch.nn's are."""
 
+    proxy_buffer_attributes = True  # reading one is an operation, as of parameters, and not a constant
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, Conv2D) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _chains(model: nn.Module, prefix: str) -> Iterator[list[str]]:
-    """Names of each convolution and of the modules after it, as far as each alone reads the one before."""
+def _chains(model: nn.Module, prefix: str) -> Iterator[tuple[list[str], set[int]]]:
+    """Names of each convolution and of the modules after it, as far as each alone reads the one before.
+
+    With them the ids of the parameters and buffers that the traced code itself reads.
+    """
     try:
         graph = _Tracer().trace(model)
     except Exception:  # whatever a model's own code raises when it is run on proxies
@@ -108,6 +118,7 @@ def _chains(model: nn.Module, prefix: str) -> Iterator[list[str]]:
             yield from _chains(child, f"{prefix}{name}.")
         return
     modules = dict(model.named_modules())
+    read = {id(_attribute(model, node.target)) for node in graph.nodes if _reads_numbers(node)}
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
 
     def module_of(node: fx.Node) -> nn.Module | None:
@@ -122,7 +133,19 @@ def _chains(model: nn.Module, prefix: str) -> Iterator[list[str]]:
             if not isinstance(module_of(follower), (nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.GELU)):
                 break
             chain.append(follower)
-        yield [prefix + link.target for link in chain]
+        yield [prefix + link.target for link in chain], read
+
+
+def _reads_numbers(node: fx.Node) -> bool:
+    """Whether the model's code has this parameter or buffer, and not only for its dtype, say."""
+    return node.op == "get_attr" and not all(
+        user.target is getattr and user.args[1] in ("device", "dtype", "shape") for user in node.users
+    )
+
+
+def _attribute(model: nn.Module, path: str) -> object:
+    parent, _, own = path.rpartition(".")
+    return getattr(model.get_submodule(parent), own)
 
 
 def _reason_to_leave(convolution: nn.Module, follower: nn.Module) -> str:
@@ -131,8 +154,10 @@ def _reason_to_leave(convolution: nn.Module, follower: nn.Module) -> str:
         name = type(convolution).__name__
         return f"{name} is a subclass, or has parametrizations, and may compute something else"
     for module in (convolution, follower):
-        if module._forward_hooks or module._forward_pre_hooks or parametrize.is_parametrized(module):
-            return f"{type(module).__name__} has hooks or parametrizations, which would see other numbers"
+        if parametrize.is_parametrized(module):
+            return f"{type(module).__name__} has parametrizations, which would see other numbers"
+        if "forward" in vars(module) or "_conv_forward" in vars(module):
+            return f"the forward of {type(module).__name__} was replaced on the instance"
     if getattr(convolution, "activation", None) is not None:
         return "there is an activation before it"
     if not isinstance(follower, nn.BatchNorm2d):
@@ -143,6 +168,36 @@ def _reason_to_leave(convolution: nn.Module, follower: nn.Module) -> str:
         return "it takes its statistics from each batch"
     if follower.running_mean.dtype != convolution.weight.dtype:
         return f"its statistics are {follower.running_mean.dtype}, the weight is {convolution.weight.dtype}"
+    return ""
+
+
+def _watched(model: nn.Module, convolution: str, follower: str) -> str:
+    """Why hooks forbid it, or "": those of a module that has one of the two in it, and not the other."""
+    for name in sorted(_holders(convolution) ^ _holders(follower)):
+        module = model.get_submodule(name)
+        if (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+        ):
+            return f"{type(module).__name__} {name} has hooks, which would see other numbers"
+    return ""
+
+
+def _holders(name: str) -> set[str]:
+    """The names of a module and of all that it is in."""
+    parts = name.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+
+
+def _weights_in_use(convolution: nn.Module, norm: nn.Module, read: set[int], owners: Counter[int]) -> str:
+    """Why new weights would be noticed, or ""."""
+    weights = list(convolution.parameters())
+    if any(id(tensor) in read for tensor in (*weights, *norm.parameters(), *norm.buffers())):
+        return "the model's code reads its numbers, or those of the convolution before it"
+    if any(owners[id(weight)] > 1 for weight in weights):
+        return "another module has a weight of the convolution before it"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Conv2D: torch.nn.Conv2d whose forward is pyconv's operator."""
+"""Conv2D: torch.nn.Conv2d whose forward is pyconv's operator; LazyConv2D, which becomes one."""
 
 from __future__ import annotations
 
@@ -92,3 +92,55 @@ class Conv2D(nn.Conv2d):
             padding_mode=self.padding_mode,
             activation=self.activation,
         )
+
+
+class LazyConv2D(nn.LazyConv2d, Conv2D):
+    """A `Conv2D` that reads `in_channels` off its first input: `torch.nn.LazyConv2d`'s counterpart.
+
+    Until its first call, or until a state_dict is loaded, weight and bias are
+    torch.nn.parameter.UninitializedParameter. The first call initialises them as Conv2D would, unless a
+    state_dict has, and makes the layer a Conv2D.
+
+    Args:
+        out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype,
+            activation: as in Conv2D.
+
+    Raises:
+        What Conv2D raises; and in the first call ValueError for channels that the groups do not divide, and
+        RuntimeError for an input that is neither (N, C, H, W) nor (C, H, W).
+
+    See torch.nn.modules.lazy.LazyModuleMixin for what lazy modules cannot do.
+    """
+
+    cls_to_become = Conv2D
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | str = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device=None,
+        dtype=None,
+        *,
+        activation: str | None = None,
+    ) -> None:
+        check_activation(activation)
+        super().__init__(
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
+        if activation is not None:
+            self.activation = activation

@@ -135,19 +135,20 @@ def _vmap_grad_weight(
     groups,
     padding_mode="zeros",
     algorithm="",
+    channels_last=None,
 ):
     batch = info.batch_size
     k, c, r, s = weight_size
     grad_output, input = _front(grad_output, dims[0]), _front(input, dims[1])
-    rest = (stride, padding, dilation)
+    rest, options = (stride, padding, dilation), (padding_mode, algorithm, channels_last)
     if dims[1] is None:
         result = _ops.conv2d_grad_weight(
-            _fold(grad_output, 1, groups), input, (batch * k, c, r, s), *rest, groups, padding_mode, algorithm
+            _fold(grad_output, 1, groups), input, (batch * k, c, r, s), *rest, groups, *options
         )
         return _unfold(result, 0, groups, batch), 0
     if dims[0] is None:
         result = _ops.conv2d_grad_weight(
-            grad_output, _fold(input, 1, groups), (k, batch * c, r, s), *rest, groups, padding_mode, algorithm
+            grad_output, _fold(input, 1, groups), (k, batch * c, r, s), *rest, groups, *options
         )
         return _unfold(result, 1, 1, batch), 0
     result = _ops.conv2d_grad_weight(
@@ -156,8 +157,7 @@ def _vmap_grad_weight(
         (batch * k, c, r, s),
         *rest,
         groups * batch,
-        padding_mode,
-        algorithm,
+        *options,
     )
     return _unfold(result, 0, 1, batch), 0
 

@@ -84,7 +84,7 @@ def conv_transpose2d(
             algorithm=algorithm,
         )
         return image.squeeze(0)
-    if torch.is_autocast_enabled(input.device.type):
+    if not input.is_meta and torch.is_autocast_enabled(input.device.type):  # which knows no meta device
         input, weight, bias = _autocast(input, weight, bias)
     _check_transposed(input, weight, bias, stride, padding, output_padding, groups, dilation)
 

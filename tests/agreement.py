@@ -134,6 +134,20 @@ class Reference:
         size = SIZE[self.precision]
         return {name: share(size(found[name] - self.truth[name]), self.bounds[name]) for name in self.truth}
 
+    def share_of_an_inference(self, ours: nn.Module, memory_format: torch.memory_format) -> float:
+        """As `shares`, of the output alone and without gradients: `ours` may have other parameters.
+
+        An output does not jump at a kink, so no decisions are followed.
+        """
+        ours = copy.deepcopy(ours).to(memory_format=memory_format)
+        images = self.images.contiguous(memory_format=memory_format)
+        if self.precision == "float64":
+            ours, images = ours.double(), images.double()
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.no_grad(), autocast:
+            error = ours(images) - self.truth["output"]
+        return share(SIZE[self.precision](error), self.bounds["output"])
+
 
 def refer(torchs: nn.Module, images: Tensor, precision: str) -> Reference:
     """The bounds for a network of torch's layers in float32. `precision` "bfloat16" is autocast."""

@@ -336,26 +336,75 @@ def test_fuse_leaves_what_it_cannot_know() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.second(self.first(x)) if x.isfinite().all() else x
 
-    hooked = nn.Sequential(pyconv.Conv2D(3, 3, 1), nn.BatchNorm2d(3))
-    hooked[0].register_forward_hook(lambda *_: None)
-    cases = {
-        "no trace": Twice(),
-        "several places": Sharing(),
-        "hooks": hooked,
-        "each batch": nn.Sequential(pyconv.Conv2D(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)),
-        "activation before it": nn.Sequential(pyconv.Conv2D(3, 3, 1, activation="relu"), nn.BatchNorm2d(3)),
-        "subclass": nn.Sequential(
-            nn.utils.parametrizations.weight_norm(pyconv.Conv2D(3, 3, 1)), nn.BatchNorm2d(3)
+    class Reading(nn.Module):
+        """Its own code uses numbers of a layer that it also calls."""
+
+        def __init__(self, path: str) -> None:
+            super().__init__()
+            self.conv, self.bn, self.path = pyconv.Conv2D(3, 3, 1), nn.BatchNorm2d(3), path
+
+        def forward(self, x: Tensor) -> Tensor:
+            layer, name = self.path.split(".")
+            return self.bn(self.conv(x)) + getattr(getattr(self, layer), name).sum()
+
+    class OfItsDtype(Reading):
+        def __init__(self) -> None:
+            super().__init__("conv.weight")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn(self.conv(x.to(self.conv.weight.dtype)))
+
+    def pair(*changes) -> nn.Sequential:
+        """A convolution and a batch norm, each in a module of its own, changed by calls of `changes`."""
+        made = nn.Sequential(nn.Sequential(pyconv.Conv2D(3, 3, 1)), nn.Sequential(nn.BatchNorm2d(3)))
+        for change in changes:
+            change(made)
+        return made
+
+    tied = nn.Sequential(pyconv.Conv2D(3, 3, 1), nn.BatchNorm2d(3), pyconv.Conv2D(3, 3, 1))
+    tied[2].weight = tied[0].weight
+    other = torch.randn(3, 3, 1, 1)
+    cases = [
+        ("no trace", Twice()),
+        ("several places", Sharing()),
+        ("code reads its numbers", Reading("conv.weight")),
+        ("code reads its numbers", Reading("conv.bias")),
+        ("code reads its numbers", Reading("bn.running_var")),
+        ("another module has a weight", tied),
+        ("Conv2D 0.0 has hooks", pair(lambda m: m[0][0].register_forward_hook(lambda *_: None))),
+        ("Conv2D 0.0 has hooks", pair(lambda m: m[0][0].register_full_backward_hook(lambda *_: None))),
+        ("BatchNorm2d 1.0 has hooks", pair(lambda m: m[1][0].register_forward_pre_hook(lambda *_: None))),
+        (
+            "BatchNorm2d 1.0 has hooks",
+            pair(lambda m: m[1][0].register_full_backward_pre_hook(lambda *_: None)),
         ),
-    }
+        ("Sequential 0 has hooks", pair(lambda m: m[0].register_forward_hook(lambda *_: None))),
+        ("Sequential 1 has hooks", pair(lambda m: m[1].register_full_backward_hook(lambda *_: None))),
+        (
+            "replaced on the instance",
+            pair(lambda m: setattr(m[0][0], "forward", lambda x: pyconv.conv2d(x, other))),
+        ),
+        ("each batch", nn.Sequential(pyconv.Conv2D(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))),
+        ("activation before it", nn.Sequential(pyconv.Conv2D(3, 3, 1, activation="relu"), nn.BatchNorm2d(3))),
+        (
+            "subclass",
+            nn.Sequential(nn.utils.parametrizations.weight_norm(pyconv.Conv2D(3, 3, 1)), nn.BatchNorm2d(3)),
+        ),
+    ]
     x = torch.randn(2, 3, 4, 4)
-    for reason, model in cases.items():
+    for reason, model in cases:
         model.eval()
         want = model(x)
         report = pyconv.fuse(model)
         assert report.folded == report.activated == []
         assert len(report.left) == 1 and reason in report.left[0][1], f"{reason}: {report}"
         assert torch.equal(model(x), want)
+    # Hooks outside of both see the same, and a dtype is not a number.
+    assert pyconv.fuse(pair(lambda m: m.register_forward_hook(lambda *_: None)).eval()).folded
+    assert pyconv.fuse(OfItsDtype().eval()).folded == [("conv", "bn")]
+    hooked = nn.Sequential(pyconv.Conv2D(3, 3, 1), nn.ReLU()).eval()
+    hooked[0].register_forward_hook(lambda *_: None)
+    assert pyconv.fuse(hooked).activated == [] and hooked[0].activation is None
     kept = nn.Sequential(pyconv.Conv2D(3, 3, 1), nn.GELU(approximate="tanh")).eval()
     assert pyconv.fuse(kept).activated == [] and isinstance(kept[1], nn.GELU)
     with pytest.raises(RuntimeError, match="training"):

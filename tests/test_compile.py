@@ -34,6 +34,29 @@ def test_compile_whole_graph(layout: str, padding: int | str | tuple[int, int]) 
         assert torch.equal(mine.grad, yours.grad) and mine.grad.stride() == yours.grad.stride()
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_grad_weight_has_the_strides_of_the_weight(dynamic: bool) -> None:
+    """As in eager, and as the trace predicts."""
+
+    def gradient(x: Tensor, w: Tensor) -> Tensor:
+        return torch.func.grad(lambda w: pyconv.conv2d(x, w, padding=1).square().sum())(w)
+
+    def step(x: Tensor, w: Tensor) -> Tensor:
+        return pyconv.conv2d(x, w, padding=1).square().sum()
+
+    for of_input in problems.LAYOUTS:
+        for of_weight in problems.LAYOUTS:
+            torch._dynamo.reset()
+            x = problems.in_layout(integers(2, 3, 6, 7), of_input)
+            w = problems.in_layout(integers(4, 3, 3, 3), of_weight).requires_grad_()
+            (want,) = torch.autograd.grad(step(x, w), w)
+            compiled = torch.compile(step, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+            (got,) = torch.autograd.grad(compiled(x, w), w)
+            inside = torch.compile(gradient, fullgraph=True, dynamic=dynamic, backend="aot_eager")(x, w)
+            for result in (want, got, inside):
+                assert torch.equal(result, want) and result.stride() == w.stride(), (of_input, of_weight)
+
+
 def test_compile_with_dynamic_sizes_compiles_once() -> None:
     counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(

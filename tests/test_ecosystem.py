@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from collections.abc import Callable
 
 import problems
@@ -140,6 +141,60 @@ def test_parametrizations(wrap) -> None:
     assert type(ours) is pyconv.Conv2D and torch.equal(ours(x), pyconv.conv2d(x, theirs.weight, theirs.bias))
 
 
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_training_with_parametrizations(wrap, layout: str) -> None:
+    """Steps in train mode, in which spectral_norm also changes its buffers: everything as by torch's layer.
+
+    The weights are no integers here, so sums round, of float64: at most 120 products a sum are an error of
+    under 120 * 2^-53 of their absolute values, 1.4e-14, in each of the eight sums behind a gradient. Between
+    the layers is no ReLU, whose gradient would jump where rounding decides a sign.
+    """
+    results = []
+    for kind in (pyconv.Conv2D, nn.Conv2d):
+        torch.manual_seed(0)
+        model = nn.Sequential(kind(2, 4, 3, padding=1), nn.Tanh(), kind(4, 6, 3, **LAYER)).double().train()
+        for layer in (model[0], model[2]):
+            wrap(layer)
+        optimizer = torch.optim.SGD(model.parameters(), lr=2**-12)
+        found: list[Tensor] = []
+        for number in range(3):
+            x = problems.in_layout(integers(2, 2, 6, 5, seed=str(number)), layout)
+            found += step(model, x)
+            optimizer.step()
+        results.append([*found, *model.state_dict().values()])
+        assert len(found) == 3 * (2 + len(list(model.parameters())))
+        assert not torch.equal(found[3], found[3 + len(found) // 3])
+    for mine, yours in zip(*results, strict=True):
+        torch.testing.assert_close(mine, yours, rtol=1e-12, atol=1e-12 * float(yours.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["relu", "silu", "gelu"])
+def test_copies_of_a_layer_with_an_activation(name: str) -> None:
+    """By deepcopy, pickle and torch.save; the activation is the layer's own, not its state's."""
+    layer = with_integers(pyconv.Conv2D(2, 4, 3, activation=name, dtype=torch.float64))
+    x = integers(1, 2, 5, 6)
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    copies = (
+        copy.deepcopy(layer),
+        copy.copy(layer),
+        pickle.loads(pickle.dumps(layer)),
+        torch.load(file, weights_only=False),
+    )
+    for twin in copies:
+        assert type(twin) is pyconv.Conv2D and twin.activation == name and repr(twin) == repr(layer)
+        same(step(twin, x), step(layer, x))
+    plain = pyconv.Conv2D(2, 4, 3, dtype=torch.float64)
+    assert list(layer.state_dict()) == list(plain.state_dict()) == ["weight", "bias"]
+    plain.load_state_dict(layer.state_dict())
+    assert plain.activation is None and torch.equal(getattr(F, name)(plain(x)), layer(x))
+    other = pyconv.Conv2D(2, 4, 3, activation="relu", dtype=torch.float64)
+    other.load_state_dict(nn.Conv2d(2, 4, 3, dtype=torch.float64).state_dict() | plain.state_dict())
+    assert other.activation == "relu" and torch.equal(other(x), plain(x).relu())
+
+
 def test_pruning() -> None:
     ours, theirs = pair()
     x = integers(2, 2, 6, 5)
@@ -194,6 +249,21 @@ def test_gradients_have_the_strides_of_their_parameters(of_input: str, of_weight
     assert state["momentum_buffer"].stride() == model[0].weight.stride()
 
 
+@pytest.mark.parametrize("of_weight", problems.LAYOUTS)
+@pytest.mark.parametrize("of_input", problems.LAYOUTS)
+def test_gradients_of_parameters_are_kept_as_they_come(of_input: str, of_weight: str) -> None:
+    """autograd copies a gradient of other strides than its parameter's."""
+    x = problems.in_layout(integers(2, 4, 6, 7), of_input)
+    w = problems.in_layout(integers(5, 4, 3, 3), of_weight).requires_grad_()
+    dy = problems.in_layout(integers(2, 5, 4, 5), of_input)
+    y = pyconv.conv2d(x, w)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        y.backward(dy)
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts["pyconv::conv2d_grad_weight"] == 1 and w.grad.stride() == w.stride()
+    assert not counts.keys() & {"aten::copy_", "aten::clone", "aten::contiguous"}, counts
+
+
 def test_profiler_names() -> None:
     model, _ = pair()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
@@ -201,6 +271,25 @@ def test_profiler_names() -> None:
     counts = {event.key: event.count for event in profile.key_averages()}
     assert counts["pyconv::conv2d"] == 2
     assert counts["pyconv::conv2d_grad_input"] == counts["pyconv::conv2d_grad_weight"] == 2
+
+
+@pytest.mark.parametrize(("name", "training"), [("relu", True), ("gelu", True), ("gelu", False)])
+def test_profiler_name_with_an_activation(name: str, training: bool) -> None:
+    """One operator, but where a gradient needs what the activation was applied to: there torch's follows."""
+    layer = pyconv.Conv2D(2, 4, 3, activation=name, dtype=torch.float64).requires_grad_(training)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        y = layer(integers(2, 2, 6, 5))
+        if training:
+            y.sum().backward()
+    counts = {event.key: event.count for event in profile.key_averages()}
+    two_calls = training and name != "relu"
+    assert counts["pyconv::conv2d_activated"] == 1
+    assert ("pyconv::conv2d" in counts) == two_calls
+    assert (f"aten::{name}" in counts) == two_calls
+    assert counts.get("pyconv::conv2d_grad_weight", 0) == training
+    if training:
+        node = "PyconvConv2dReluBackward" if name == "relu" else "PyconvConv2dBackward"
+        assert any(node in key for key in counts)
 
 
 def test_deterministic_algorithms() -> None:

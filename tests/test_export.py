@@ -77,3 +77,26 @@ def test_compiled_ahead_of_time(exported, tmp_path: Path) -> None:
     for size in SIZES:
         with torch.no_grad():
             assert torch.equal(loaded(image(*size)), model(image(*size)))
+
+
+class Cut(nn.Module):
+    """Some images of a batch, and some of their rows: how many, only the data say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = pyconv.Conv2D(3, 4, 3, stride=2)
+
+    def forward(self, x: Tensor, chosen: Tensor, rows: Tensor) -> Tensor:
+        height = rows.item()
+        torch._check(height >= 3)
+        torch._check(height <= 8)
+        return self.layer(x[chosen][:, :, :height].clone())
+
+
+def test_sizes_that_data_decide() -> None:
+    model, x = Cut(), image(4, 3, 8, 9)
+    chosen = torch.tensor([[True, False, True, True], [True] * 4])
+    program = torch.export.export(model, (x, chosen[0], torch.tensor(6)))
+    for which, rows in ((0, 6), (1, 3), (1, 8)):
+        arguments = (x, chosen[which], torch.tensor(rows))
+        assert torch.equal(program.module()(*arguments), model(*arguments))

@@ -137,3 +137,19 @@ def test_refusals(text: str, word: str) -> None:
     for pass_ in problems.PASSES:
         row = next(r for r in problems.plan(text, torch.float32, pass_) if r["name"] == "f32_fft")
         assert word in row["refusal"]
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+def test_weight_gradients_in_the_other_layout(layout: str) -> None:
+    text = "n2_c2_k3_i150x160_f33x41_p15"
+    p, made = problems.parse(text), problems.operands(text, torch.float32)
+    pair = [problems.in_layout(tensor, layout) for tensor in problems.pick("grad_weight", made)]
+    results = [
+        torch.ops.pyconv.conv2d_grad_weight(
+            *pair, problems.weight_size(p), *problems.parameters(p), "f32_fft", channels_last
+        )
+        for channels_last in (False, True)
+    ]
+    assert torch.equal(*results)
+    for result, of in zip(results, problems.LAYOUTS, strict=True):
+        assert result.stride() == problems.in_layout(result, of).stride()

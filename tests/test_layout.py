@@ -28,6 +28,8 @@ TEXTS = (
     "n2_c3_k4_i7x1_f3x1_s2",
 )
 
+LAYOUT_OF = {False: "nchw", True: "nhwc"}
+
 
 @pytest.mark.parametrize("dtype", problems.REAL_DTYPES, ids=str)
 @pytest.mark.parametrize("text", TEXTS)
@@ -54,6 +56,52 @@ def test_gradients_are_channels_last_if_an_operand_is(text: str, pass_: str) -> 
         if not ambiguous:
             memory_format = torch.channels_last if "nhwc" in layouts else torch.contiguous_format
             assert got.is_contiguous(memory_format=memory_format), layouts
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "n2_c4_k6_i5_f2x3_s2_g2"])
+def test_grad_weight_has_the_strides_of_the_weight(text: str) -> None:
+    """Whatever the layouts of input and grad_output are; also as the gradient of a gradient."""
+    p, made = problems.parse(text), problems.operands(text, torch.float32)
+    parameters = problems.parameters(p)
+    for of_input, of_weight, of_gradient in product(problems.LAYOUTS, repeat=3):
+        x, w, dy = (
+            problems.in_layout(tensor, layout).requires_grad_()
+            for tensor, layout in (
+                (made.input, of_input),
+                (made.weight, of_weight),
+                (made.grad_output, of_gradient),
+            )
+        )
+        y = torch.ops.pyconv.conv2d(x, w, None, *parameters)
+        dx, dw = torch.autograd.grad(y, (x, w), dy, create_graph=True)
+        assert dw.stride() == w.stride(), (of_input, of_weight, of_gradient)
+        assert not problems.difference(dw.detach(), problems.expected(text, torch.float32, "grad_weight"))
+        (again,) = torch.autograd.grad(dx, w, x.detach(), retain_graph=True)
+        assert again.stride() == w.stride()
+        assert torch.autograd.grad(y, w, torch.ones(()).expand(y.shape))[0].stride() == w.stride()
+
+
+@pytest.mark.parametrize("dtype", problems.REAL_DTYPES, ids=str)
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+def test_grad_weight_in_the_other_layout(layout: str, dtype: torch.dtype) -> None:
+    """Every row writes the layout that is asked for, with the bits that it writes into the operands' own."""
+    results, rows = [], set()
+    files = ["edges", "tiny", "depthwise", "groups", "planes", "resnet_small", "winograd"]
+    files = files if dtype in (torch.float32, torch.bfloat16) else files[:2]
+    for text in (text for file in files for text in problems.shapes(file, dtype)):
+        p, made = problems.parse(text, dtype), problems.operands(text, dtype)
+        a, b = (problems.in_layout(tensor, layout) for tensor in problems.pick("grad_weight", made))
+        arguments = (a, b, problems.weight_size(p), *problems.parameters(p))
+        for name in problems.supported(text, dtype, "grad_weight", layout):
+            want, *got = (
+                torch.ops.pyconv.conv2d_grad_weight(*arguments, name, last) for last in (None, False, True)
+            )
+            rows.add(name)
+            for result, last in zip(got, (False, True), strict=True):
+                assert result.stride() == problems.in_layout(result, LAYOUT_OF[last]).stride()
+                results.append((f"{text} {name} {last}", problems.difference(result, want)))
+    assert len(rows) > (5 if dtype.is_floating_point else 0), rows
+    problems.report(results)
 
 
 @pytest.mark.parametrize("second", VARIANTS)

@@ -118,6 +118,44 @@ def test_compiled_without_a_graph_break(name, mode):
     assert_same_bits(step(model, images, call=compiled), step(model, images))
 
 
+def mobilenet_v2_of_equal_sides(full: bool) -> nn.Module:
+    """Padding as published depends on the image's size, by which torch.fx cannot trace a layer; this not."""
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+
+    return MobileNetV2ForImageClassification(
+        MobileNetV2Config(
+            depth_multiplier=0.25, output_stride=8, classifier_dropout_prob=0.0, tf_padding=False
+        )
+    )
+
+
+# How many batch norms are folded, activations applied, and batch norms left.
+FUSED = {
+    "resnet18": (ARCHITECTURES["resnet18"], 11, 5, 0),
+    "mobilenet_v2": (ARCHITECTURES["mobilenet_v2"], 0, 0, 52),
+    "mobilenet_v2_of_equal_sides": (Architecture("", mobilenet_v2_of_equal_sides, 4, 32), 52, 0, 0),
+    "convnext_tiny": (ARCHITECTURES["convnext_tiny"], 0, 0, 0),  # which has layer norms
+}
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_for_inference(name, precision):
+    architecture, folded, activated, left = FUSED[name]
+    model, images = architecture.build(), architecture.images(BATCH)
+    reference, ours = refer(model, images, precision), converted(model)
+    if precision == "float64":  # folded in it, too
+        ours, images = ours.double(), images.double()
+    before = ours(images)
+    report = pyconv.fuse(ours)
+    assert (len(report.folded), len(report.activated), len(report.left)) == (folded, activated, left)
+    assert all("no trace of the model" in reason for _, reason in report.left)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in ours.modules()) == left
+    assert torch.equal(ours(images), before) == (folded == 0)
+    shares = [reference.share_of_an_inference(ours, memory_format) for memory_format in LAYOUTS.values()]
+    assert max(shares) <= 1, shares
+
+
 @pytest.mark.parametrize("precision, factor", [("float64", 1 + 1e-7), ("float32", 1.001), ("bfloat16", 1.25)])
 def test_a_layer_that_is_wrong_is_outside_the_bound(precision, factor):
     architecture = ARCHITECTURES["resnet50"]

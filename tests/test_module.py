@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import pyconv
-from pyconv import Conv2D, reference
+from pyconv import Conv2D, LazyConv2D, reference
 
 LAYERS = [
     ((3, 6, 3), {}),
@@ -143,3 +143,89 @@ def test_fine_in_a_sequential_with_an_optimizer():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def lazy(kind, arguments, options):
+    """A lazy layer for the arguments of one that is not; of the same random state every time."""
+    torch.manual_seed(0)
+    return kind(*arguments[1:], **options)
+
+
+@pytest.mark.parametrize("batched", [True, False], ids=["batched", "unbatched"])
+@pytest.mark.parametrize(("arguments", "options"), LAYERS, ids=str)
+def test_lazy_layer_becomes_what_torchs_does(arguments, options, batched):
+    ours, theirs = (lazy(kind, arguments, options) for kind in (LazyConv2D, nn.LazyConv2d))
+    assert isinstance(ours, nn.LazyConv2d) and isinstance(ours, Conv2D)
+    assert repr(ours) == repr(theirs).replace("LazyConv2d(", "LazyConv2D(")
+    assert ours.has_uninitialized_params() and list(ours.state_dict()) == list(theirs.state_dict())
+    x = torch.randn(2, arguments[0], 9, 8).to(ours.weight.dtype)
+    x = x if batched else x[0]
+    optimizer = torch.optim.SGD(ours.parameters(), lr=1)
+    torch.manual_seed(1)
+    y = ours(x)
+    torch.manual_seed(1)
+    theirs(x)
+    assert type(ours) is Conv2D and repr(ours) == repr(theirs).replace("Conv2d(", "Conv2D(")
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value)
+    assert optimizer.param_groups[0]["params"][0] is ours.weight
+    torch.manual_seed(1)
+    eager = Conv2D(*arguments, **options)
+    assert torch.equal(ours.weight, eager.weight) and torch.equal(y, eager(x))
+
+
+@pytest.mark.parametrize("kind", [LazyConv2D, nn.LazyConv2d])
+def test_lazy_layer_loads_a_state_before_its_first_call(kind):
+    """The state's numbers stay; torch's layer and ours take each other's."""
+    source = Conv2D(4, 6, 3, groups=2)
+    layer = kind(6, 3, groups=2)
+    layer.load_state_dict(source.state_dict())
+    assert not layer.has_uninitialized_params() and torch.equal(layer.weight, source.weight)
+    x = torch.randn(1, 4, 5, 5)
+    layer(x)
+    assert torch.equal(layer.weight, source.weight) and torch.equal(layer.bias, source.bias)
+    if kind is LazyConv2D:
+        assert type(layer) is Conv2D and torch.equal(layer(x), source(x))
+    fresh = LazyConv2D(6, 3, groups=2)
+    fresh.load_state_dict(kind(6, 3, groups=2).state_dict())  # a state without numbers
+    assert fresh.has_uninitialized_params() and fresh(x).shape == (1, 6, 3, 3)
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["before", "after"])
+def test_lazy_copies_and_pickles(used):
+    layer, x = LazyConv2D(3, 3, padding=(1, 0, 2, 1), activation="relu"), torch.randn(1, 2, 5, 5)
+    if used:
+        layer(x)
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(twin) is type(layer) is (Conv2D if used else LazyConv2D)
+        torch.manual_seed(3)
+        y = twin(x)
+        if used:
+            assert torch.equal(y, layer(x))
+        assert type(twin) is Conv2D and twin.activation == "relu" and twin.padding == (1, 0, 2, 1)
+        assert torch.equal(y, pyconv.conv2d(x, twin.weight, twin.bias, padding=(1, 0, 2, 1)).relu())
+
+
+def test_lazy_refusals():
+    with pytest.raises(ValueError, match="activation"):
+        LazyConv2D(3, 3, activation="tanh")
+    with pytest.raises(RuntimeError, match="padding"):
+        LazyConv2D(3, 3, padding=(1, 2, 3))
+    with pytest.raises(ValueError, match="divisible by groups"):
+        LazyConv2D(4, 3, groups=2)(torch.randn(1, 3, 5, 5))
+    with pytest.raises(RuntimeError, match=r"Expected 3D \(unbatched\) or 4D .* LazyConv2D"):
+        LazyConv2D(4, 3)(torch.randn(5, 5))
+
+
+def test_convert_knows_lazy_layers():
+    net = nn.Sequential(LazyConv2D(4, 3), nn.ReLU(), LazyConv2D(2, 1))
+    report = pyconv.convert(net)
+    assert report.replaced == report.left == []
+    back = pyconv.convert(net, to="torch")
+    assert back.left == [
+        (name, "LazyConv2D has no weight yet; convert after its first call") for name in ("0", "2")
+    ]
+    net(torch.randn(1, 3, 5, 5))
+    assert pyconv.convert(net, to="torch").replaced == ["0", "2"]
+    assert type(net[0]) is nn.Conv2d and net[0].in_channels == 3

@@ -63,6 +63,14 @@ def test_opcheck_without_bias() -> None:
     torch.library.opcheck(OVERLOADS["forward"], (x, w, None, *rest), {"algorithm": "f32_reference"})
 
 
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+def test_opcheck_of_a_weight_gradient_in_a_layout(layout: str) -> None:
+    arguments = sample("grad_weight", TEXTS[1], layout, torch.float64, requires_grad=True)
+    for channels_last in (False, True):
+        options = ("", channels_last)
+        torch.library.opcheck(OVERLOADS["grad_weight"], (*arguments, *options), test_utils=UTILITIES)
+
+
 def test_opcheck_empty_batch() -> None:
     x, w, bias, *rest = sample("forward", TEXTS[0], "nchw", torch.float32, requires_grad=True)
     torch.library.opcheck(OVERLOADS["forward"], (x.detach()[:0].requires_grad_(), w, bias, *rest))

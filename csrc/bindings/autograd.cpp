@@ -58,8 +58,9 @@ struct Geometry {
     Tensor grad_input(const Tensor& dy, const Tensor& w, SymIntArrayRef size) const {
         return grad_input_op().call(dy, w, size, stride, padding, dilation, groups, padding_mode, algorithm);
     }
-    Tensor grad_weight(const Tensor& dy, const Tensor& x, SymIntArrayRef size) const {
-        return grad_weight_op().call(dy, x, size, stride, padding, dilation, groups, padding_mode, algorithm);
+    Tensor grad_weight(const Tensor& dy, const Tensor& x, SymIntArrayRef size, optional<bool> channels_last) const {
+        return grad_weight_op().call(dy, x, size, stride, padding, dilation, groups, padding_mode, algorithm,
+                                     channels_last);
     }
 };
 
@@ -67,6 +68,7 @@ struct Geometry {
 struct BilinearBackward : torch::autograd::Node {
     SavedVariable a_, b_;
     Sizes a_size, b_size;
+    bool b_channels_last;
     Geometry geometry;
 
     void release_variables() override {
@@ -94,7 +96,8 @@ struct BilinearBackward : torch::autograd::Node {
 struct PyconvConv2dBackward : BilinearBackward {
     std::string name() const override { return "PyconvConv2dBackward"; }
     Tensor operand_gradient(int index, const Tensor& g, const Tensor& other) override {
-        return index == 0 ? geometry.grad_input(g, other, a_size) : geometry.grad_weight(g, other, b_size);
+        return index == 0 ? geometry.grad_input(g, other, a_size)
+                          : geometry.grad_weight(g, other, b_size, b_channels_last);
     }
 };
 
@@ -117,7 +120,7 @@ struct PyconvConv2dReluBackward final : PyconvConv2dBackward {
 struct PyconvGradInputBackward final : BilinearBackward {
     std::string name() const override { return "PyconvGradInputBackward"; }
     Tensor operand_gradient(int index, const Tensor& g, const Tensor& other) override {
-        return index == 0 ? geometry.conv2d(g, other) : geometry.grad_weight(other, g, b_size);
+        return index == 0 ? geometry.conv2d(g, other) : geometry.grad_weight(other, g, b_size, b_channels_last);
     }
 };
 
@@ -154,6 +157,7 @@ auto make_node(const Tensor& a, const Tensor& b, const Tensor& bias, Geometry ge
     if (node->should_compute_output(0)) node->b_ = SavedVariable(b, /*is_output=*/false);
     node->a_size = copy(a.sym_sizes());
     node->b_size = copy(b.sym_sizes());
+    node->b_channels_last = b.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
     node->geometry = std::move(geometry);
     return node;
 }
@@ -261,16 +265,16 @@ Tensor conv2d_grad_input(c10::DispatchKeySet keys, const Tensor& grad_output, co
 
 Tensor conv2d_grad_weight(c10::DispatchKeySet keys, const Tensor& grad_output, const Tensor& input,
                           SymIntArrayRef weight_size, SymIntArrayRef stride, SymIntArrayRef padding,
-                          SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode,
-                          string_view algorithm) {
+                          SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode, string_view algorithm,
+                          optional<bool> channels_last) {
     const auto geometry = [&] { return described(stride, padding, dilation, groups, padding_mode, algorithm); };
     auto below = [&] {
         return grad_weight_op().redispatch(keys & c10::after_autograd_keyset, grad_output, input, weight_size, stride,
-                                           padding, dilation, groups, padding_mode, algorithm);
+                                           padding, dilation, groups, padding_mode, algorithm, channels_last);
     };
     auto tangent_of = [&](const Geometry& of) {
         return bilinear_tangent(grad_output, input, [&](const Tensor& dy, const Tensor& x) {
-            return of.grad_weight(primal(dy), primal(x), weight_size);
+            return of.grad_weight(primal(dy), primal(x), weight_size, channels_last);
         });
     };
     return differentiable<PyconvGradWeightBackward>(grad_output, input, Tensor(), geometry, below, tangent_of);

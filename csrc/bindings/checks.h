@@ -3,7 +3,9 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/SymIntArrayRef.h>
 
+#include <array>
 #include <optional>
 #include <string_view>
 
@@ -13,11 +15,14 @@
 namespace pyconv::bindings {
 
 // The arguments that all three operators share, as the dispatcher passes them.
-struct Parameters {
-    at::IntArrayRef stride, padding, dilation;  // (h, w), (top, bottom, left, right), (h, w)
-    int64_t groups;
+template <class Int>
+struct ParametersOf {
+    at::ArrayRef<Int> stride, padding, dilation;  // (h, w), (top, bottom, left, right), (h, w)
+    Int groups;
     std::string_view padding_mode;
 };
+using Parameters = ParametersOf<int64_t>;
+using SymParameters = ParametersOf<c10::SymInt>;
 
 // Each returns a validated problem or throws with torch's exception type. `result_sizes` are what the caller asks for.
 Problem check_forward(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
@@ -27,6 +32,16 @@ Problem check_grad_input(const at::Tensor& grad_output, const at::Tensor& weight
 Problem check_grad_weight(const at::Tensor& grad_output, const at::Tensor& input, at::IntArrayRef weight_size,
                           const Parameters& parameters);
 
+// The same rules for tensors without data, whose sizes may be symbolic: a rule becomes a guard only where it does not
+// follow from what is known of the sizes. The first returns the size of the output.
+using OutputSize = std::array<c10::SymInt, 4>;
+OutputSize check_symbolic_forward(const at::Tensor& input, const at::Tensor& weight,
+                                  const std::optional<at::Tensor>& bias, const SymParameters& parameters);
+void check_symbolic_grad_input(const at::Tensor& grad_output, const at::Tensor& weight, c10::SymIntArrayRef input_size,
+                               const SymParameters& parameters);
+void check_symbolic_grad_weight(const at::Tensor& grad_output, const at::Tensor& input, c10::SymIntArrayRef weight_size,
+                                const SymParameters& parameters);
+
 // ValueError unless `known`, which is whether there is an activation of that name.
 void check_activation(bool known, std::string_view name);
 
@@ -34,7 +49,7 @@ void check_activation(bool known, std::string_view name);
 DType dtype_of(const at::Tensor& tensor);
 View view_of(const at::Tensor& tensor);
 
-// channels_last if either is, as torch's convolutions choose.
-at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b);
+// channels_last as asked, or, if nothing is asked, if either is, as torch's convolutions choose.
+at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b, std::optional<bool> channels_last = {});
 
 }  // namespace pyconv::bindings

@@ -62,8 +62,9 @@ inline void activate_by_torch(Activation activation, Tensor output) {
     }
 }
 
-inline Tensor empty_like_operands(IntArrayRef sizes, const Tensor& a, const Tensor& b) {
-    return at::empty(sizes, a.options().memory_format(result_format(a, b)));
+inline Tensor empty_like_operands(IntArrayRef sizes, const Tensor& a, const Tensor& b,
+                                  optional<bool> channels_last = {}) {
+    return at::empty(sizes, a.options().memory_format(result_format(a, b, channels_last)));
 }
 
 // A bilinear operator on complex tensors, from the same operator on their real and imaginary parts, which are strided
@@ -132,11 +133,11 @@ Tensor conv2d_grad_input(const Tensor& grad_output, const Tensor& weight, IntArr
 template <Execute execute>
 Tensor conv2d_grad_weight(const Tensor& grad_output, const Tensor& input, IntArrayRef weight_size, IntArrayRef stride,
                           IntArrayRef padding, IntArrayRef dilation, int64_t groups, string_view padding_mode,
-                          string_view algorithm) {
+                          string_view algorithm, optional<bool> channels_last) {
     const Problem problem =
         check_grad_weight(grad_output, input, weight_size, {stride, padding, dilation, groups, padding_mode});
     auto real_op = [&](const Tensor& dy, const Tensor& x) {
-        const Tensor result = empty_like_operands(weight_size, dy, x);
+        const Tensor result = empty_like_operands(weight_size, dy, x, channels_last);
         fill<execute>({problem, Pass::grad_weight, {view_of(x), view_of(result), view_of(dy), nullptr}}, result,
                       algorithm);
         return result;

@@ -7,7 +7,9 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "bindings/checks.h"
 #include "bindings/operators.h"
+#include "core/activation.h"
 
 namespace pyconv::bindings {
 
@@ -26,53 +28,44 @@ TORCH_LIBRARY(pyconv, library) {
         {at::Tag::pt2_compliant_tag});
     library.def(
         "conv2d_grad_weight(Tensor grad_output, Tensor input, SymInt[4] weight_size, SymInt[2] stride, "
-        "SymInt[4] padding, SymInt[2] dilation, SymInt groups, str padding_mode='zeros', str algorithm='') -> Tensor",
+        "SymInt[4] padding, SymInt[2] dilation, SymInt groups, str padding_mode='zeros', str algorithm='', "
+        "bool? channels_last=None) -> Tensor",
         {at::Tag::pt2_compliant_tag});
 }
 
 namespace {
 
-at::MemoryFormat symbolic_format(const Tensor& a, const Tensor& b) {
-    const bool last = a.suggest_memory_format() == at::MemoryFormat::ChannelsLast ||
-                      b.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
-    return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-}
-
-void check_same_dtype(const Tensor& a, const Tensor& b) {
-    TORCH_CHECK(a.scalar_type() == b.scalar_type(), "Input type (", a.scalar_type(), ") and weight type (",
-                b.scalar_type(), ") should be the same");
-}
-
-c10::SymInt output_extent(const c10::SymInt& size, const c10::SymInt& kernel, const c10::SymInt& before,
-                          const c10::SymInt& after, const c10::SymInt& stride, const c10::SymInt& dilation) {
-    return (size + before + after - dilation * (kernel - 1) - 1) / stride + 1;
-}
-
-Tensor conv2d_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>&, SymIntArrayRef stride,
-                   SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view, string_view) {
-    check_same_dtype(input, weight);
-    TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "conv2d: expects 4 dimensions, got input ", input.dim(),
-                " and weight ", weight.dim());
-    TORCH_CHECK(input.sym_size(1) == weight.sym_size(1) * groups, "conv2d: weight expects ", weight.sym_size(1),
-                " channels per group, input has ", input.sym_size(1), " / ", groups);
-    const c10::SymInt p =
-        output_extent(input.sym_size(2), weight.sym_size(2), padding[0], padding[1], stride[0], dilation[0]);
-    const c10::SymInt q =
-        output_extent(input.sym_size(3), weight.sym_size(3), padding[2], padding[3], stride[1], dilation[1]);
-    return at::empty_symint({input.sym_size(0), weight.sym_size(0), p, q},
-                            input.options().memory_format(symbolic_format(input, weight)));
+Tensor conv2d_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
+                   SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode,
+                   string_view) {
+    const OutputSize size =
+        check_symbolic_forward(input, weight, bias, {stride, padding, dilation, std::move(groups), padding_mode});
+    return at::empty_symint(size, input.options().memory_format(result_format(input, weight)));
 }
 
 Tensor activated_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
-                      SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view,
+                      SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view name,
                       string_view padding_mode, string_view algorithm) {
+    Activation activation;
+    check_activation(parse_activation(name, &activation), name);
     return conv2d_meta(input, weight, bias, stride, padding, dilation, std::move(groups), padding_mode, algorithm);
 }
 
-Tensor gradient_meta(const Tensor& grad_output, const Tensor& other, SymIntArrayRef result_size, SymIntArrayRef,
-                     SymIntArrayRef, SymIntArrayRef, c10::SymInt, string_view, string_view) {
-    check_same_dtype(grad_output, other);
-    return at::empty_symint(result_size, grad_output.options().memory_format(symbolic_format(grad_output, other)));
+Tensor grad_input_meta(const Tensor& grad_output, const Tensor& weight, SymIntArrayRef input_size,
+                       SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups,
+                       string_view padding_mode, string_view) {
+    check_symbolic_grad_input(grad_output, weight, input_size,
+                              {stride, padding, dilation, std::move(groups), padding_mode});
+    return at::empty_symint(input_size, grad_output.options().memory_format(result_format(grad_output, weight)));
+}
+
+Tensor grad_weight_meta(const Tensor& grad_output, const Tensor& input, SymIntArrayRef weight_size,
+                        SymIntArrayRef stride, SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups,
+                        string_view padding_mode, string_view, optional<bool> channels_last) {
+    check_symbolic_grad_weight(grad_output, input, weight_size,
+                               {stride, padding, dilation, std::move(groups), padding_mode});
+    return at::empty_symint(weight_size,
+                            grad_output.options().memory_format(result_format(grad_output, input, channels_last)));
 }
 
 template <c10::DeviceType device>
@@ -108,8 +101,8 @@ Tensor activated_autocast(const Tensor& input, const Tensor& weight, const optio
 TORCH_LIBRARY_IMPL(pyconv, Meta, library) {
     library.impl("conv2d", TORCH_FN(conv2d_meta));
     library.impl("conv2d_activated", TORCH_FN(activated_meta));
-    library.impl("conv2d_grad_input", TORCH_FN(gradient_meta));
-    library.impl("conv2d_grad_weight", TORCH_FN(gradient_meta));
+    library.impl("conv2d_grad_input", TORCH_FN(grad_input_meta));
+    library.impl("conv2d_grad_weight", TORCH_FN(grad_weight_meta));
 }
 
 TORCH_LIBRARY_IMPL(pyconv, AutocastCPU, library) {

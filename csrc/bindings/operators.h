@@ -20,8 +20,11 @@ using Conv2dSignature = Tensor(const Tensor&, const Tensor&, const optional<Tens
 // The activation is named after the sizes.
 using ActivatedSignature = Tensor(const Tensor&, const Tensor&, const optional<Tensor>&, SymIntArrayRef, SymIntArrayRef,
                                   SymIntArrayRef, c10::SymInt, string_view, string_view, string_view);
-using GradientSignature = Tensor(const Tensor&, const Tensor&, SymIntArrayRef, SymIntArrayRef, SymIntArrayRef,
-                                 SymIntArrayRef, c10::SymInt, string_view, string_view);
+using GradInputSignature = Tensor(const Tensor&, const Tensor&, SymIntArrayRef, SymIntArrayRef, SymIntArrayRef,
+                                  SymIntArrayRef, c10::SymInt, string_view, string_view);
+// As before, and whether the result is channels_last.
+using GradWeightSignature = Tensor(const Tensor&, const Tensor&, SymIntArrayRef, SymIntArrayRef, SymIntArrayRef,
+                                   SymIntArrayRef, c10::SymInt, string_view, string_view, optional<bool>);
 
 template <class Signature>
 c10::TypedOperatorHandle<Signature> find_operator(const char* name) {
@@ -38,13 +41,13 @@ inline const c10::TypedOperatorHandle<ActivatedSignature>& activated_op() {
     return handle;
 }
 
-inline const c10::TypedOperatorHandle<GradientSignature>& grad_input_op() {
-    static const auto handle = find_operator<GradientSignature>("pyconv::conv2d_grad_input");
+inline const c10::TypedOperatorHandle<GradInputSignature>& grad_input_op() {
+    static const auto handle = find_operator<GradInputSignature>("pyconv::conv2d_grad_input");
     return handle;
 }
 
-inline const c10::TypedOperatorHandle<GradientSignature>& grad_weight_op() {
-    static const auto handle = find_operator<GradientSignature>("pyconv::conv2d_grad_weight");
+inline const c10::TypedOperatorHandle<GradWeightSignature>& grad_weight_op() {
+    static const auto handle = find_operator<GradWeightSignature>("pyconv::conv2d_grad_weight");
     return handle;
 }
 
