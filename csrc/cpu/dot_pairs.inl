@@ -44,6 +44,22 @@ inline void turn_pairs(const bf16* low, const bf16* high, int64_t channel_step, 
                 V::pair_first(moved(l, c), moved(h, c), static_cast<int>(smaller(W, channels - c)))
                     .store_first(to + c, static_cast<int>(smaller(W, distance - c)));
         }
+    } else if (pixel_step == 1 && channels == 3 && distance == 3) {  // an image of three colours
+        for (int64_t m = 0; m < pixels; m += W, to += 3 * W) {
+            const int64_t count = smaller(W, pixels - m);
+            V colours[3], zipped[3];
+#pragma GCC unroll 3
+            for (int c = 0; c < 3; ++c)
+                colours[c] = V::pair_first(moved(low, c * channel_step + m), moved(high, c * channel_step + m),
+                                           static_cast<int>(count));
+            V::zip_three(colours, zipped);
+#pragma GCC unroll 3
+            for (int64_t k = 0; k < 3; ++k)
+                if (count == W)
+                    zipped[k].store(to + k * W);
+                else if (3 * count > k * W)
+                    zipped[k].store_first(to + k * W, static_cast<int>(smaller(W, 3 * count - k * W)));
+        }
     } else if (pixel_step == 1 || pixel_step == 2) {
         for (int64_t c = 0; c < channels; c += W) {
             const int lanes = static_cast<int>(smaller(W, channels - c));

@@ -140,6 +140,20 @@ struct Vec<float> {
         _mm512_mask_storeu_ps(p + 16, 0x4924, _mm512_permutexvar_ps(second, v));
         _mm512_mask_storeu_ps(p + 32, 0x2492, _mm512_permutexvar_ps(third, v));
     }
+    // Lanes of three vectors in turn.
+    static PYCONV_INLINE void zip_three(const Vec (&from)[3], Vec (&to)[3]) {
+        const __m512i two[3] = {_mm512_setr_epi32(0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5),
+                                _mm512_setr_epi32(21, 0, 6, 22, 0, 7, 23, 0, 8, 24, 0, 9, 25, 0, 10, 26),
+                                _mm512_setr_epi32(0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0)};
+        const __m512i third[3] = {_mm512_setr_epi32(0, 0, 0, 0, 0, 1, 0, 0, 2, 0, 0, 3, 0, 0, 4, 0),
+                                  _mm512_setr_epi32(0, 5, 0, 0, 6, 0, 0, 7, 0, 0, 8, 0, 0, 9, 0, 0),
+                                  _mm512_setr_epi32(10, 0, 0, 11, 0, 0, 12, 0, 0, 13, 0, 0, 14, 0, 0, 15)};
+        const __mmask16 is_third[3] = {0x4924, 0x2492, 0x9249};
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; ++i)
+            to[i].v = _mm512_mask_permutexvar_ps(_mm512_permutex2var_ps(from[0].v, two[i], from[1].v), is_third[i],
+                                                 third[i], from[2].v);
+    }
     PYCONV_INLINE float sum() const { return _mm512_reduce_add_ps(v); }
 };
 

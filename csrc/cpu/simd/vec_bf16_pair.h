@@ -92,6 +92,12 @@ struct Vec<bf16_pair> {
         const __m512i lanes = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
         return {_mm512_permutex2var_epi32(a.v, lanes, b.v)};
     }
+    static PYCONV_INLINE void zip_three(const Vec (&from)[3], Vec (&to)[3]) {
+        Vec<float> lanes[3], zipped[3];
+        for (int i = 0; i < 3; ++i) lanes[i].v = _mm512_castsi512_ps(from[i].v);
+        Vec<float>::zip_three(lanes, zipped);
+        for (int i = 0; i < 3; ++i) to[i].v = _mm512_castps_si512(zipped[i].v);
+    }
     static PYCONV_INLINE Vec<float> fma(Vec a, Vec b, Vec<float> c) {
         return {_mm512_dpbf16_ps(c.v, (__m512bh)a.v, (__m512bh)b.v)};
     }
