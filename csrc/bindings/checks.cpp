@@ -3,6 +3,8 @@
 // are in every message.
 #include "bindings/checks.h"
 
+#include <ATen/core/DimVector.h>
+
 #include <string>
 
 namespace pyconv::bindings {
@@ -52,6 +54,7 @@ void check_channels(at::IntArrayRef weight, at::IntArrayRef input, int64_t group
 void check_bias(const std::optional<at::Tensor>& bias, const at::Tensor& input, at::IntArrayRef weight) {
     if (!bias || !bias->defined()) return;
     check_pair(input, "Input", *bias, "bias");
+    TORCH_CHECK(weight.size() != 5, "conv2d: a batch of weights takes no bias; add it to the result");
     TORCH_CHECK(bias->dim() == 1 && bias->size(0) == weight[0], "Given weight of size ", weight,
                 ", expected bias to be 1-dimensional with ", weight[0], " elements, but got bias of size ",
                 bias->sizes(), " instead");
@@ -59,6 +62,11 @@ void check_bias(const std::optional<at::Tensor>& bias, const at::Tensor& input, 
 
 Problem make_problem(at::IntArrayRef input, at::IntArrayRef weight, const Parameters& a, DType dtype) {
     check_parameters(a);
+    if (input.size() == 5 && weight.size() == 5) {
+        TORCH_CHECK(weight[0] == input[0], "conv2d: a batch of problems expects as many weights as inputs, got ",
+                    weight[0], " and ", input[0]);
+        input = input.slice(1), weight = weight.slice(1);
+    }
     check_dimensions(weight, input);
     check_channels(weight, input, a.groups);
     Problem problem;
@@ -78,11 +86,12 @@ Problem make_problem(at::IntArrayRef input, at::IntArrayRef weight, const Parame
     return problem;
 }
 
-void check_grad_output(const at::Tensor& grad_output, const Problem& a) {
-    TORCH_CHECK(grad_output.dim() == 4 && grad_output.size(0) == a.n && grad_output.size(1) == a.k &&
-                    grad_output.size(2) == a.p() && grad_output.size(3) == a.q(),
-                "conv2d gradient: grad_output expects size [", a.n, ", ", a.k, ", ", a.p(), ", ", a.q(), "] for ",
-                a.to_string(), ", got ", grad_output.sizes());
+// `input` is the forward pass's size, with the batch's if there is one.
+void check_grad_output(const at::Tensor& grad_output, at::IntArrayRef input, const Problem& a) {
+    c10::DimVector expected{a.n, a.k, a.p(), a.q()};
+    if (input.size() == 5) expected.insert(expected.begin(), input[0]);
+    TORCH_CHECK(grad_output.sizes() == expected, "conv2d gradient: grad_output expects size ",
+                at::IntArrayRef(expected), " for ", a.to_string(), ", got ", grad_output.sizes());
 }
 
 }  // namespace
@@ -107,14 +116,16 @@ DType dtype_of(const at::Tensor& tensor) {
 View view_of(const at::Tensor& tensor) {
     View view;
     view.data = tensor.data_ptr();
-    for (int i = 0; i < 4; ++i) view.stride[i] = tensor.stride(i);
+    for (int i = 0; i < 4; ++i) view.stride[i] = tensor.stride(i - 4);
     return view;
 }
 
 at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b) {
-    const bool last = a.suggest_memory_format() == at::MemoryFormat::ChannelsLast ||
-                      b.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
-    return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+    const auto channels_last = [](const at::Tensor& tensor) {
+        if (tensor.dim() != 5) return tensor.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
+        return c10::is_channels_last_strides_2d_s4(tensor.sym_sizes().slice(1), tensor.sym_strides().slice(1));
+    };
+    return channels_last(a) || channels_last(b) ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
 Problem check_forward(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
@@ -128,7 +139,7 @@ Problem check_grad_input(const at::Tensor& grad_output, const at::Tensor& weight
                          const Parameters& parameters) {
     check_pair(grad_output, "grad_output", weight, "weight");
     const Problem problem = make_problem(input_size, weight.sizes(), parameters, dtype_of(weight));
-    check_grad_output(grad_output, problem);
+    check_grad_output(grad_output, input_size, problem);
     return problem;
 }
 
@@ -136,7 +147,7 @@ Problem check_grad_weight(const at::Tensor& grad_output, const at::Tensor& input
                           const Parameters& parameters) {
     check_pair(grad_output, "grad_output", input, "input");
     const Problem problem = make_problem(input.sizes(), weight_size, parameters, dtype_of(input));
-    check_grad_output(grad_output, problem);
+    check_grad_output(grad_output, input.sizes(), problem);
     return problem;
 }
 

@@ -19,6 +19,7 @@ struct Parameters {
     std::string_view padding_mode;
 };
 
+// Operands that are both 5-D are a batch of problems, checked as one of them.
 // Each returns a validated problem or throws with torch's exception type. `result_sizes` are what the caller asks for.
 Problem check_forward(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                       const Parameters& parameters);
@@ -32,9 +33,9 @@ void check_activation(bool known, std::string_view name);
 
 // Complex tensors stand for a problem in their real type.
 DType dtype_of(const at::Tensor& tensor);
-View view_of(const at::Tensor& tensor);
+View view_of(const at::Tensor& tensor);  // of a batch, the first one's
 
-// channels_last if either is, as torch's convolutions choose.
+// channels_last if either is, as torch's convolutions choose; of a batch, that of each problem. Sizes may be symbols.
 at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace pyconv::bindings

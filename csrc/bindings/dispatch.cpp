@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include "bindings/checks.h"
 #include "bindings/operators.h"
 
 namespace pyconv::bindings {
@@ -32,10 +33,11 @@ TORCH_LIBRARY(pyconv, library) {
 
 namespace {
 
-at::MemoryFormat symbolic_format(const Tensor& a, const Tensor& b) {
-    const bool last = a.suggest_memory_format() == at::MemoryFormat::ChannelsLast ||
-                      b.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
-    return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+// As the kernels' own results: a batch of them in each problem's format.
+Tensor empty_result(SymIntArrayRef sizes, const Tensor& a, const Tensor& b) {
+    const auto options = a.options().memory_format(result_format(a, b));
+    if (sizes.size() != 5) return at::empty_symint(sizes, options);
+    return at::empty_symint({sizes[0] * sizes[1], sizes[2], sizes[3], sizes[4]}, options).view_symint(sizes);
 }
 
 void check_same_dtype(const Tensor& a, const Tensor& b) {
@@ -51,16 +53,16 @@ c10::SymInt output_extent(const c10::SymInt& size, const c10::SymInt& kernel, co
 Tensor conv2d_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>&, SymIntArrayRef stride,
                    SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view, string_view) {
     check_same_dtype(input, weight);
-    TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "conv2d: expects 4 dimensions, got input ", input.dim(),
-                " and weight ", weight.dim());
-    TORCH_CHECK(input.sym_size(1) == weight.sym_size(1) * groups, "conv2d: weight expects ", weight.sym_size(1),
-                " channels per group, input has ", input.sym_size(1), " / ", groups);
-    const c10::SymInt p =
-        output_extent(input.sym_size(2), weight.sym_size(2), padding[0], padding[1], stride[0], dilation[0]);
-    const c10::SymInt q =
-        output_extent(input.sym_size(3), weight.sym_size(3), padding[2], padding[3], stride[1], dilation[1]);
-    return at::empty_symint({input.sym_size(0), weight.sym_size(0), p, q},
-                            input.options().memory_format(symbolic_format(input, weight)));
+    const bool batch = input.dim() == 5 && weight.dim() == 5;
+    TORCH_CHECK(batch || (input.dim() == 4 && weight.dim() == 4), "conv2d: expects 4 dimensions, got input ",
+                input.dim(), " and weight ", weight.dim());
+    const SymIntArrayRef x = input.sym_sizes().slice(batch ? 1 : 0), w = weight.sym_sizes().slice(batch ? 1 : 0);
+    TORCH_CHECK(x[1] == w[1] * groups, "conv2d: weight expects ", w[1], " channels per group, input has ", x[1], " / ",
+                groups);
+    const c10::SymInt p = output_extent(x[2], w[2], padding[0], padding[1], stride[0], dilation[0]);
+    const c10::SymInt q = output_extent(x[3], w[3], padding[2], padding[3], stride[1], dilation[1]);
+    if (batch) return empty_result({input.sym_size(0), x[0], w[0], p, q}, input, weight);
+    return empty_result({x[0], w[0], p, q}, input, weight);
 }
 
 Tensor activated_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
@@ -72,7 +74,7 @@ Tensor activated_meta(const Tensor& input, const Tensor& weight, const optional<
 Tensor gradient_meta(const Tensor& grad_output, const Tensor& other, SymIntArrayRef result_size, SymIntArrayRef,
                      SymIntArrayRef, SymIntArrayRef, c10::SymInt, string_view, string_view) {
     check_same_dtype(grad_output, other);
-    return at::empty_symint(result_size, grad_output.options().memory_format(symbolic_format(grad_output, other)));
+    return empty_result(result_size, grad_output, other);
 }
 
 template <c10::DeviceType device>
