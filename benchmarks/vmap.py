@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from unittest import mock
 
@@ -131,18 +130,14 @@ def entrants(problem: _C.Problem, pass_: str, a: Tensor, b: Tensor) -> dict[str,
     }
 
 
-def again(work: Callable[[], float]) -> float:
+def second(place: Callable[[Callable], float]) -> Callable[[Callable], float]:
     """Of two samples the second: the first finds the memory that another entrant has freed, or given back."""
-    work()
-    return work()
 
+    def sampled(work: Callable[[], float]) -> float:
+        work()
+        return place(work)
 
-def cpu_time(work: Callable[[], float]) -> float:
-    """The same, in seconds that this thread ran instead of those that passed."""
-    work()
-    start = time.thread_time()
-    work()
-    return time.thread_time() - start
+    return sampled
 
 
 def verified(
@@ -176,7 +171,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.cpu_time:
         torch.set_num_threads(1)
-    place = cpu_time if options.cpu_time else again
+    place = second(timing.cpu_time if options.cpu_time else timing.here)
     print(f"{torch.get_num_threads()} threads, {_C.isa()}, torch {torch.__version__}")
     print("Others' times over batch's: of the medians (of the minima)")
     print("| samples and problem | layout | pass | batch, us | groups | loop | torch |")
