@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import pyconv
-from pyconv import _C
+from pyconv import _C, transforms
 
 TEXTS = [
     "n1_c3_k32_i12_f3_p1",
@@ -85,6 +85,19 @@ def test_a_batch_is_its_problems(pass_: str, layout: str, text: str, dtype: torc
         want = torch.stack([problems.oracle(pass_, *both, p) for both in zip(a, b, strict=True)])
         assert torch.equal(got, want.to(dtype))
         assert strides(got[0]) == strides(call(text, pass_, a[0], b[0]))
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_vmap_by_groups(pass_: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What vmap does on CUDA, of tensors on the CPU."""
+    _C.set_winograd_enabled(False)
+    monkeypatch.setattr(transforms, "_by_groups", lambda tensor: True)
+    for text in TEXTS:
+        p = problems.parse(text)
+        a, b = pair(text, pass_, 3, layout, torch.float32)
+        want = torch.stack([problems.oracle(pass_, *both, p) for both in zip(a, b, strict=True)])
+        assert torch.equal(torch.vmap(functools.partial(call, text, pass_))(a, b), want.float())
 
 
 @pytest.mark.parametrize("pass_", problems.PASSES)
