@@ -79,6 +79,8 @@ def conv2d_grad_input(
     Raises:
         NotImplementedError: another padding mode, whose gradient no convolution gives.
     """
+    if padding_mode != "zeros":
+        raise NotImplementedError(f"conv2d_grad_input: no decomposition for padding_mode={padding_mode!r}")
     if grad_output.dim() == 5:  # vmap's batch of problems
         batch, n, c, h, w = input_size
         result = conv2d_grad_input(
@@ -89,11 +91,8 @@ def conv2d_grad_input(
             padding,
             dilation,
             groups * batch,
-            padding_mode,
         )
         return _apart(result, batch)
-    if padding_mode != "zeros":
-        raise NotImplementedError(f"conv2d_grad_input: no decomposition for padding_mode={padding_mode!r}")
     trims, extras = [], []
     for axis in (0, 1):
         before, after = padding[2 * axis : 2 * axis + 2]
