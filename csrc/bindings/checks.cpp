@@ -5,6 +5,7 @@
 
 #include <ATen/core/DimVector.h>
 
+#include <algorithm>
 #include <string>
 
 namespace pyconv::bindings {
@@ -116,7 +117,8 @@ DType dtype_of(const at::Tensor& tensor) {
 View view_of(const at::Tensor& tensor) {
     View view;
     view.data = tensor.data_ptr();
-    for (int i = 0; i < 4; ++i) view.stride[i] = tensor.stride(i - 4);
+    const at::IntArrayRef strides = tensor.strides();
+    std::copy(strides.end() - 4, strides.end(), view.stride);
     return view;
 }
 

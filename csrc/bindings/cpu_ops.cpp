@@ -29,17 +29,19 @@ bool execute(const Call& call, const Batch& batch, const Tensor& result, string_
     expect_writes(workspace.get(), total);
     expect_writes(result.mutable_data_ptr(), result.nbytes());
     TorchExecutor executor(shared ? available : choice.workers);
-    const auto run = [&](int64_t problem, void* memory, Executor& workers) {
-        const Status status = algorithm->run(batch.at(call, problem), memory, workers);
+    const auto run = [&](const Call& one, void* memory, Executor& workers) {
+        const Status status = algorithm->run(one, memory, workers);
         TORCH_CHECK(status.ok(), algorithm->name, " on ", call.problem.to_string(), ": ", status.message);
     };
     if (shared) {
         executor.for_each(batch.size, [&](int64_t problem, int worker) {
             SerialExecutor alone;
-            run(problem, static_cast<char*>(workspace.get()) + bytes * worker, alone);
+            run(batch.at(call, problem), static_cast<char*>(workspace.get()) + bytes * worker, alone);
         });
     } else {
-        for (int64_t problem = 0; problem < batch.size; ++problem) run(problem, workspace.get(), executor);
+        run(call, workspace.get(), executor);
+        for (int64_t problem = 1; problem < batch.size; ++problem)
+            run(batch.at(call, problem), workspace.get(), executor);
     }
     algorithm->executions[static_cast<int>(call.pass)].fetch_add(batch.size, std::memory_order_relaxed);
     return true;

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/DimVector.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/complex.h>
 #include <ATen/ops/empty.h>
@@ -104,9 +103,9 @@ Tensor complex_product(const Tensor& a, const Tensor& b, const Real& real_op) {
 template <Execute execute>
 Tensor forward_real(const Problem& problem, const Tensor& input, const Tensor& weight, const Tensor& bias,
                     string_view algorithm, Activation activation = Activation::none) {
-    c10::DimVector sizes{problem.n, problem.k, problem.p(), problem.q()};
-    if (input.dim() == 5) sizes.insert(sizes.begin(), input.size(0));
-    const Tensor output = empty_like_operands(sizes, input, weight);
+    const bool batched = input.dim() == 5;
+    const int64_t sizes[5] = {batched ? input.size(0) : 1, problem.n, problem.k, problem.p(), problem.q()};
+    const Tensor output = empty_like_operands(IntArrayRef(sizes).slice(batched ? 0 : 1), input, weight);
     Call call{problem, Pass::forward, {view_of(input), view_of(weight), view_of(output), nullptr}};
     const Tensor dense_bias = bias.defined() ? bias.contiguous() : bias;
     if (dense_bias.defined()) call.tensors.bias = dense_bias.data_ptr();
