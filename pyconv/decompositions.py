@@ -43,6 +43,11 @@ def conv2d(
     input, weight, bias, stride, padding, dilation, groups, padding_mode="zeros", algorithm=""
 ) -> Tensor:
     """torch.ops.pyconv.conv2d; `algorithm` names a kernel of pyconv's, and says nothing here."""
+    if input.dim() == 5:  # vmap's batch of problems
+        batch = input.size(0)
+        input, weight = _side_by_side(input), weight.flatten(0, 1)
+        output = conv2d(input, weight, None, stride, padding, dilation, groups * batch, padding_mode)
+        return _apart(output, batch)
     top, bottom, left, right = padding
     if padding_mode == "zeros" and top == bottom and left == right:
         return F.conv2d(input, weight, bias, stride, (top, left), dilation, groups)
@@ -76,6 +81,18 @@ def conv2d_grad_input(
     """
     if padding_mode != "zeros":
         raise NotImplementedError(f"conv2d_grad_input: no decomposition for padding_mode={padding_mode!r}")
+    if grad_output.dim() == 5:  # vmap's batch of problems
+        batch, n, c, h, w = input_size
+        result = conv2d_grad_input(
+            _side_by_side(grad_output),
+            weight.flatten(0, 1),
+            (n, batch * c, h, w),
+            stride,
+            padding,
+            dilation,
+            groups * batch,
+        )
+        return _apart(result, batch)
     trims, extras = [], []
     for axis in (0, 1):
         before, after = padding[2 * axis : 2 * axis + 2]
@@ -115,6 +132,15 @@ def traced_conv2d_grad_input(*arguments) -> Tensor:
     if torch.onnx.is_in_onnx_export():
         return conv2d_grad_input(*arguments)
     return torch.ops.pyconv.conv2d_grad_input.default(*arguments)
+
+
+def _side_by_side(images: Tensor) -> Tensor:
+    """(B, N, C, H, W) -> (N, B * C, H, W): the problems as groups of one."""
+    return images.transpose(0, 1).flatten(1, 2)
+
+
+def _apart(images: Tensor, batch: int) -> Tensor:
+    return images.unflatten(1, (batch, images.size(1) // batch)).transpose(0, 1)
 
 
 def _pad(input: Tensor, padding, padding_mode: str) -> Tensor:

@@ -206,7 +206,12 @@ def _run(
     of_all = call(groups, True, **{name: _meta(tensor) for name, tensor in operands.items()})
     # What was moved may have lost its layout on the way; the strides of the whole are said of its parts, too.
     last = of_all.is_contiguous(memory_format=torch.channels_last) and not of_all.is_contiguous()
-    part = part.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    if part.dim() == 4:
+        part = part.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    else:  # a batch of problems, which is not divided
+        part = torch.empty_strided(part.shape, of_all.stride(), dtype=part.dtype, device=part.device).copy_(
+            part
+        )
     placements = [split.result(result) for split in splits]
     return DTensor.from_local(part, mesh, placements, shape=of_all.shape, stride=of_all.stride())
 

@@ -3,12 +3,14 @@
 The operators, their shape functions, their derivatives and their autocast rule are C++. These two are only
 ever run while torch transforms a call, so Python costs the plain call nothing.
 
-vmap adds a batch dimension B to some of an operator's two tensors. No rule loops over it: B is folded into
-the images (N), into the channels that only the batched tensor has, or, where both tensors have it, into the
-groups.
+vmap adds a batch dimension B to some of an operator's two tensors. Where one of them has it, B is folded into
+the images (N) or into the channels that only that tensor has. Where both have it there are B problems of one
+shape, which the operators take as 5-D tensors. On CUDA each would be a launch: there B is folded into groups.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -40,14 +42,32 @@ def _unfold(tensor: Tensor, dim: int, groups: int, batch: int) -> Tensor:
     return tensor.flatten(dim + 1, dim + 2)
 
 
+def _problems(info, dims, *tensors: Tensor) -> list[Tensor]:
+    """Two 5-D tensors, a batch of problems, of which vmap makes B batches: one of all their problems."""
+    batch = info.batch_size
+    fronts = [
+        tensor.expand(batch, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(tensors, dims, strict=False)
+    ]
+    return [front.flatten(0, 1) for front in fronts]
+
+
+def _by_groups(tensor: Tensor) -> bool:
+    return tensor.device.type == "cuda"
+
+
 def _vmap_conv2d(
     info, dims, input, weight, bias, stride, padding, dilation, groups, padding_mode="zeros", algorithm=""
 ):
     batch = info.batch_size
     input_dim, weight_dim, bias_dim = dims[:3]
+    rest = (stride, padding, dilation)
+    if input.dim() - (input_dim is not None) == 5:
+        input, weight = _problems(info, dims, input, weight)
+        output = _ops.conv2d(input, weight, None, *rest, groups, padding_mode, algorithm)
+        return output.unflatten(0, (batch, -1)), 0
     input, weight = _front(input, input_dim), _front(weight, weight_dim)
     shared_bias = bias if bias_dim is None and weight_dim is None else None
-    rest = (stride, padding, dilation)
     if weight_dim is None and input_dim is None:
         output = _ops.conv2d(input, weight, None, *rest, groups, padding_mode, algorithm).unsqueeze(0)
     elif weight_dim is None:
@@ -56,6 +76,8 @@ def _vmap_conv2d(
     elif input_dim is None:
         output = _ops.conv2d(input, _fold(weight, 0, groups), None, *rest, groups, padding_mode, algorithm)
         output = _unfold(output, 1, groups, batch)
+    elif not _by_groups(input):
+        output = _ops.conv2d(input, weight, None, *rest, groups, padding_mode, algorithm)
     else:
         output = _ops.conv2d(
             _fold(input, 1, 1), _fold(weight, 0, 1), None, *rest, groups * batch, padding_mode, algorithm
@@ -96,9 +118,14 @@ def _vmap_grad_input(
     algorithm="",
 ):
     batch = info.batch_size
+    rest = (stride, padding, dilation)
+    if len(input_size) == 5:
+        grad_output, weight = _problems(info, dims, grad_output, weight)
+        size = (batch * input_size[0], *input_size[1:])
+        result = _ops.conv2d_grad_input(grad_output, weight, size, *rest, groups, padding_mode, algorithm)
+        return result.unflatten(0, (batch, -1)), 0
     n, c, h, w = input_size
     grad_output, weight = _front(grad_output, dims[0]), _front(weight, dims[1])
-    rest = (stride, padding, dilation)
     if dims[1] is None:
         result = _ops.conv2d_grad_input(
             grad_output.flatten(0, 1), weight, (batch * n, c, h, w), *rest, groups, padding_mode, algorithm
@@ -110,6 +137,9 @@ def _vmap_grad_input(
             grad_output, _fold(weight, 1, 1), (n, batch * c, h, w), *rest, groups, padding_mode, algorithm
         )
         return _unfold(result, 1, groups, batch), 0
+    if not _by_groups(weight):
+        size = (batch, n, c, h, w)
+        return _ops.conv2d_grad_input(grad_output, weight, size, *rest, groups, padding_mode, algorithm), 0
     result = _ops.conv2d_grad_input(
         _fold(grad_output, 1, 1),
         _fold(weight, 0, 1),
@@ -138,19 +168,30 @@ def _vmap_grad_weight(
     channels_last=None,
 ):
     batch = info.batch_size
+    rest, options = (stride, padding, dilation), (padding_mode, algorithm, channels_last)
+    if len(weight_size) == 5:
+        grad_output, input = _problems(info, dims, grad_output, input)
+        size = (batch * weight_size[0], *weight_size[1:])
+        result = _ops.conv2d_grad_weight(grad_output, input, size, *rest, groups, *options)
+        return result.unflatten(0, (batch, -1)), 0
     k, c, r, s = weight_size
     grad_output, input = _front(grad_output, dims[0]), _front(input, dims[1])
-    rest, options = (stride, padding, dilation), (padding_mode, algorithm, channels_last)
     if dims[1] is None:
         result = _ops.conv2d_grad_weight(
             _fold(grad_output, 1, groups), input, (batch * k, c, r, s), *rest, groups, *options
         )
-        return _unfold(result, 0, groups, batch), 0
+        if not channels_last:
+            return _unfold(result, 0, groups, batch), 0
+        # Groups are copied apart: in the order of memory, which is what was asked for.
+        return _unfold(result.permute(0, 2, 3, 1), 0, groups, batch).permute(0, 1, 4, 2, 3), 0
     if dims[0] is None:
         result = _ops.conv2d_grad_weight(
             grad_output, _fold(input, 1, groups), (k, batch * c, r, s), *rest, groups, *options
         )
         return _unfold(result, 1, 1, batch), 0
+    if not _by_groups(input):
+        size = (batch, k, c, r, s)
+        return _ops.conv2d_grad_weight(grad_output, input, size, *rest, groups, *options), 0
     result = _ops.conv2d_grad_weight(
         _fold(grad_output, 1, 1),
         _fold(input, 1, 1),
@@ -163,11 +204,9 @@ def _vmap_grad_weight(
 
 
 # One multiply and one add for each product of the direct sum, padded zeros included, as torch counts its own
-# convolutions: 2 * N * K * P * Q * (C / groups) * R * S in each of the three passes.
+# convolutions: 2 * N * K * P * Q * (C / groups) * R * S in each of the three passes, for each problem.
 def _flops(output_size, weight_size) -> int:
-    n, _, p, q = output_size
-    k, c, r, s = weight_size
-    return 2 * n * k * p * q * c * r * s
+    return 2 * math.prod(output_size) * math.prod(weight_size[-3:])
 
 
 @register_flop_formula([_ops.conv2d, _ops.conv2d_activated])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import problems
 import pytest
+import test_batch
 import torch
 from variants import VARIANTS
 
@@ -48,6 +50,20 @@ def test_chosen_row(dtype: torch.dtype, pass_: str, layout: str) -> None:
         what = f"{problems.parse(text, dtype)} {dtype} {layout}"
         results.append((what, problems.check_exact(text, dtype, pass_, layout, device="cuda")))
     problems.report(results)
+
+
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+@pytest.mark.parametrize("pass_", problems.PASSES)
+def test_batches(pass_: str, layout: str) -> None:
+    """The operators on 5-D operands, and vmap, which folds a batch into groups here: both exact."""
+    for text in test_batch.TEXTS:
+        p = problems.parse(text)
+        a, b = test_batch.pair(text, pass_, 3, layout, torch.float32)
+        want = torch.stack([problems.oracle(pass_, *both, p) for both in zip(a, b, strict=True)]).float()
+        operands = a.cuda(), b.cuda()
+        assert torch.equal(test_batch.call(text, pass_, *operands).cpu(), want)
+        mapped = torch.vmap(functools.partial(test_batch.call, text, pass_))(*operands)
+        assert torch.equal(mapped.cpu(), want)
 
 
 @pytest.mark.parametrize("pass_", problems.PASSES)

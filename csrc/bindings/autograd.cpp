@@ -39,7 +39,7 @@ namespace {
 using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
 
-// Four sizes or fewer, kept without memory of their own: a node is made in every step of a training.
+// Five sizes or fewer, kept without memory of their own: a node is made in every step of a training.
 using Sizes = c10::SymDimVector;
 
 Sizes copy(SymIntArrayRef values) { return Sizes(values.begin(), values.end()); }
@@ -157,7 +157,7 @@ auto make_node(const Tensor& a, const Tensor& b, const Tensor& bias, Geometry ge
     if (node->should_compute_output(0)) node->b_ = SavedVariable(b, /*is_output=*/false);
     node->a_size = copy(a.sym_sizes());
     node->b_size = copy(b.sym_sizes());
-    node->b_channels_last = b.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
+    node->b_channels_last = is_channels_last(b);
     node->geometry = std::move(geometry);
     return node;
 }

@@ -3,9 +3,11 @@
 // are in every message.
 #include "bindings/checks.h"
 
+#include <ATen/core/DimVector.h>
 #include <c10/core/SymBool.h>
 #include <c10/core/SymInt.h>
 
+#include <algorithm>
 #include <string>
 
 namespace pyconv::bindings {
@@ -71,16 +73,31 @@ void check_bias(const std::optional<at::Tensor>& bias, at::ArrayRef<Int> bias_si
                 at::ArrayRef<Int> weight) {
     if (!bias || !bias->defined()) return;
     check_pair(input, "Input", *bias, "bias");
+    TORCH_CHECK(weight.size() != 5, "conv2d: a batch of weights takes no bias; add it to the result");
     TORCH_CHECK(holds(bias_size.size() == 1 ? c10::sym_eq(bias_size[0], weight[0]) : false), "Given weight of size ",
                 weight, ", expected bias to be 1-dimensional with ", weight[0], " elements, but got bias of size ",
                 bias_size, " instead");
 }
 
+// The sizes of one problem, four each.
 template <class Int>
-void check_arguments(at::ArrayRef<Int> input, at::ArrayRef<Int> weight, const ParametersOf<Int>& a) {
+struct Operands {
+    at::ArrayRef<Int> input, weight;
+};
+
+// Of a batch of problems, those of each.
+template <class Int>
+Operands<Int> check_arguments(at::ArrayRef<Int> input, at::ArrayRef<Int> weight, const ParametersOf<Int>& a) {
     check_parameters(a);
+    if (input.size() == 5 && weight.size() == 5) {
+        TORCH_CHECK(holds(c10::sym_eq(weight[0], input[0])),
+                    "conv2d: a batch of problems expects as many weights as inputs, got ", weight[0], " and ",
+                    input[0]);
+        input = input.slice(1), weight = weight.slice(1);
+    }
     check_dimensions(weight, input);
     check_channels(weight, input, a.groups);
+    return {input, weight};
 }
 
 PaddingMode padding_mode_named(std::string_view name) {
@@ -90,8 +107,8 @@ PaddingMode padding_mode_named(std::string_view name) {
     return mode;
 }
 
-Problem make_problem(at::IntArrayRef input, at::IntArrayRef weight, const Parameters& a, DType dtype) {
-    check_arguments(input, weight, a);
+Problem make_problem(at::IntArrayRef inputs, at::IntArrayRef weights, const Parameters& a, DType dtype) {
+    const auto [input, weight] = check_arguments(inputs, weights, a);
     Problem problem;
     problem.n = input[0], problem.c = input[1], problem.h = input[2], problem.w = input[3];
     problem.k = weight[0], problem.r = weight[2], problem.s = weight[3];
@@ -107,14 +124,15 @@ Problem make_problem(at::IntArrayRef input, at::IntArrayRef weight, const Parame
     return problem;
 }
 
-void check_grad_output(const at::Tensor& grad_output, const Problem& a) {
-    TORCH_CHECK(grad_output.dim() == 4 && grad_output.size(0) == a.n && grad_output.size(1) == a.k &&
-                    grad_output.size(2) == a.p() && grad_output.size(3) == a.q(),
-                "conv2d gradient: grad_output expects size [", a.n, ", ", a.k, ", ", a.p(), ", ", a.q(), "] for ",
-                a.to_string(), ", got ", grad_output.sizes());
+// `input` is the forward pass's size, with the batch's if there is one.
+void check_grad_output(const at::Tensor& grad_output, at::IntArrayRef input, const Problem& a) {
+    c10::DimVector expected{a.n, a.k, a.p(), a.q()};
+    if (input.size() == 5) expected.insert(expected.begin(), input[0]);
+    TORCH_CHECK(grad_output.sizes() == expected, "conv2d gradient: grad_output expects size ",
+                at::IntArrayRef(expected), " for ", a.to_string(), ", got ", grad_output.sizes());
 }
 
-using c10::SymInt, c10::SymIntArrayRef;
+using c10::SymDimVector, c10::SymInt, c10::SymIntArrayRef;
 
 // As plain integers, where none is symbolic: then the rules are those of the kernels, to the letter.
 std::optional<Parameters> plain(const SymParameters& a) {
@@ -127,13 +145,14 @@ std::optional<Parameters> plain(const SymParameters& a) {
 
 bool is_plain(SymIntArrayRef sizes) { return c10::asIntArrayRefSlowOpt(sizes).has_value(); }
 
-// One axis of a problem: the input's size under its padding, the dilated kernel's, and the steps between windows.
+// One axis of a problem, or of all in a batch: the input's size under its padding, the dilated kernel's, and the steps
+// between windows.
 struct SymAxis {
     SymInt padded, kernel, stride;
 
     SymAxis(int axis, SymIntArrayRef input, SymIntArrayRef weight, const SymParameters& a)
-        : padded(input[2 + axis] + a.padding[2 * axis] + a.padding[2 * axis + 1]),
-          kernel(a.dilation[axis] * (weight[2 + axis] - 1) + 1),
+        : padded(input[input.size() - 2 + axis] + a.padding[2 * axis] + a.padding[2 * axis + 1]),
+          kernel(a.dilation[axis] * (weight[weight.size() - 2 + axis] - 1) + 1),
           stride(a.stride[axis]) {}
 
     SymInt windows() const { return (padded - kernel) / stride + 1; }
@@ -162,8 +181,8 @@ void check_symbolic_padding(SymIntArrayRef input, const SymParameters& a) {
 }
 
 // What make_problem() refuses, but for sizes beyond 2^40: that would be one more guard of every size.
-void check_symbolic_problem(SymIntArrayRef input, SymIntArrayRef weight, const SymParameters& a) {
-    check_arguments(input, weight, a);
+void check_symbolic_problem(SymIntArrayRef inputs, SymIntArrayRef weights, const SymParameters& a) {
+    const auto [input, weight] = check_arguments(inputs, weights, a);
     for (const SymInt& size : input)
         TORCH_CHECK(holds(size.sym_ge(0)), "conv2d: sizes must not be negative, got input ", input);
     for (const SymInt& size : {weight[2], weight[3]})
@@ -177,8 +196,12 @@ void check_symbolic_problem(SymIntArrayRef input, SymIntArrayRef weight, const S
     check_symbolic_padding(input, a);
 }
 
-OutputSize symbolic_output(SymIntArrayRef input, SymIntArrayRef weight, const SymParameters& a) {
-    return {input[0], weight[0], SymAxis(0, input, weight, a).windows(), SymAxis(1, input, weight, a).windows()};
+// Of a batch with its size in front.
+SymDimVector symbolic_output(SymIntArrayRef input, SymIntArrayRef weight, const SymParameters& a) {
+    SymDimVector size(input.begin(), input.end() - 3);
+    size.push_back(weight[weight.size() - 4]);
+    for (int axis = 0; axis < 2; ++axis) size.push_back(SymAxis(axis, input, weight, a).windows());
+    return size;
 }
 
 // Of an extent P that is not simply the expression for it, that (P - 1) * stride is the last step that fits. In this
@@ -186,17 +209,17 @@ OutputSize symbolic_output(SymIntArrayRef input, SymIntArrayRef weight, const Sy
 void check_symbolic_grad_output(const at::Tensor& grad_output, SymIntArrayRef input, SymIntArrayRef weight,
                                 const SymParameters& a) {
     const SymIntArrayRef given = grad_output.sym_sizes();
-    const OutputSize expected = symbolic_output(input, weight, a);
+    const SymDimVector expected = symbolic_output(input, weight, a);
     const auto check = [&](const c10::SymBool& condition) {
         TORCH_CHECK(holds(condition), "conv2d gradient: grad_output expects size ", SymIntArrayRef(expected),
                     " for input ", input, " and weight ", weight, ", got ", given);
     };
-    check(given.size() == 4);
-    check(given[0].sym_eq(expected[0]));
-    check(given[1].sym_eq(expected[1]));
+    check(given.size() == expected.size());
+    const size_t rows = expected.size() - 2;
+    for (size_t dim = 0; dim < rows; ++dim) check(given[dim].sym_eq(expected[dim]));
     for (int axis = 0; axis < 2; ++axis) {
-        const SymInt& p = given[2 + axis];
-        if (p.sym_eq(expected[2 + axis]).statically_known_true(__FILE__, __LINE__)) continue;
+        const SymInt& p = given[rows + axis];
+        if (p.sym_eq(expected[rows + axis]).statically_known_true(__FILE__, __LINE__)) continue;
         const SymAxis of(axis, input, weight, a);
         const SymInt rest = of.padded - of.kernel - (p - 1) * of.stride;
         check(rest.sym_ge(0));
@@ -226,15 +249,18 @@ DType dtype_of(const at::Tensor& tensor) {
 View view_of(const at::Tensor& tensor) {
     View view;
     view.data = tensor.data_ptr();
-    for (int i = 0; i < 4; ++i) view.stride[i] = tensor.stride(i);
+    const at::IntArrayRef strides = tensor.strides();
+    std::copy(strides.end() - 4, strides.end(), view.stride);
     return view;
 }
 
+bool is_channels_last(const at::Tensor& tensor) {
+    if (tensor.dim() != 5) return tensor.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
+    return c10::is_channels_last_strides_2d_s4(tensor.sym_sizes().slice(1), tensor.sym_strides().slice(1));
+}
+
 at::MemoryFormat result_format(const at::Tensor& a, const at::Tensor& b, std::optional<bool> channels_last) {
-    const auto is_last = [](const at::Tensor& t) {
-        return t.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
-    };
-    const bool last = channels_last ? *channels_last : is_last(a) || is_last(b);
+    const bool last = channels_last ? *channels_last : is_channels_last(a) || is_channels_last(b);
     return last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
 }
 
@@ -250,7 +276,7 @@ Problem check_grad_input(const at::Tensor& grad_output, const at::Tensor& weight
                          const Parameters& parameters) {
     check_pair(grad_output, "grad_output", weight, "weight");
     const Problem problem = make_problem(input_size, weight.sizes(), parameters, dtype_of(weight));
-    check_grad_output(grad_output, problem);
+    check_grad_output(grad_output, input_size, problem);
     return problem;
 }
 
@@ -258,23 +284,23 @@ Problem check_grad_weight(const at::Tensor& grad_output, const at::Tensor& input
                           const Parameters& parameters) {
     check_pair(grad_output, "grad_output", input, "input");
     const Problem problem = make_problem(input.sizes(), weight_size, parameters, dtype_of(input));
-    check_grad_output(grad_output, problem);
+    check_grad_output(grad_output, input.sizes(), problem);
     return problem;
 }
 
-OutputSize check_symbolic_forward(const at::Tensor& input, const at::Tensor& weight,
-                                  const std::optional<at::Tensor>& bias, const SymParameters& parameters) {
+SymDimVector check_symbolic_forward(const at::Tensor& input, const at::Tensor& weight,
+                                    const std::optional<at::Tensor>& bias, const SymParameters& parameters) {
     const SymIntArrayRef x = input.sym_sizes(), w = weight.sym_sizes();
     const SymIntArrayRef b = bias && bias->defined() ? bias->sym_sizes() : SymIntArrayRef();
     const auto known = plain(parameters);
     if (known && is_plain(x) && is_plain(w) && is_plain(b)) {
-        const Problem a = check_forward(input, weight, bias, *known);
-        return {a.n, a.k, a.p(), a.q()};
+        check_forward(input, weight, bias, *known);
+    } else {
+        check_pair(input, "Input", weight, "weight");
+        dtype_of(input);
+        check_symbolic_problem(x, w, parameters);
+        check_bias(bias, b, input, w);
     }
-    check_pair(input, "Input", weight, "weight");
-    dtype_of(input);
-    check_symbolic_problem(x, w, parameters);
-    check_bias(bias, b, input, w);
     return symbolic_output(x, w, parameters);
 }
 

@@ -30,10 +30,7 @@ int capability_of(int device) {
     return 80;
 }
 
-bool execute(const Call& given, const Tensor& result, string_view forced) {
-    const c10::cuda::CUDAGuard guard(result.device());
-    Call call = given;
-    set_device_facts(&call);
+void execute_one(const Call& call, string_view forced) {
     TORCH_CHECK_NOT_IMPLEMENTED(call.problem.dtype != DType::i64,
                                 "\"conv2d\" not implemented for 'Long' on CUDA; floating and complex types are");
     std::string error;
@@ -48,6 +45,13 @@ bool execute(const Call& given, const Tensor& result, string_view forced) {
     TORCH_CHECK(status.ok(), algorithm->name, " on ", call.problem.to_string(), " (", name_of(call.pass),
                 "): ", status.message);
     algorithm->executions[static_cast<int>(call.pass)].fetch_add(1, std::memory_order_relaxed);
+}
+
+bool execute(const Call& given, const Batch& batch, const Tensor& result, string_view forced) {
+    const c10::cuda::CUDAGuard guard(result.device());
+    Call call = given;
+    set_device_facts(&call);
+    for (int64_t i = 0; i < batch.size; ++i) execute_one(batch.at(call, i), forced);
     return call.tensors.activation == Activation::none;  // which no kernel does
 }
 

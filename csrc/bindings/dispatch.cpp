@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
 #include <torch/library.h>
 
 #include "bindings/checks.h"
@@ -35,12 +36,20 @@ TORCH_LIBRARY(pyconv, library) {
 
 namespace {
 
+// As the kernels' own results: a batch of them in each result's format.
+Tensor empty_result(SymIntArrayRef sizes, const Tensor& a, const Tensor& b, optional<bool> channels_last = {}) {
+    const at::MemoryFormat format = result_format(a, b, channels_last);
+    if (sizes.size() == 5 && format == at::MemoryFormat::ChannelsLast)
+        return at::empty_strided_symint(sizes, channels_last_batch(sizes), a.options());
+    return at::empty_symint(sizes, a.options().memory_format(format));
+}
+
 Tensor conv2d_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
                    SymIntArrayRef padding, SymIntArrayRef dilation, c10::SymInt groups, string_view padding_mode,
                    string_view) {
-    const OutputSize size =
+    const c10::SymDimVector size =
         check_symbolic_forward(input, weight, bias, {stride, padding, dilation, std::move(groups), padding_mode});
-    return at::empty_symint(size, input.options().memory_format(result_format(input, weight)));
+    return empty_result(size, input, weight);
 }
 
 Tensor activated_meta(const Tensor& input, const Tensor& weight, const optional<Tensor>& bias, SymIntArrayRef stride,
@@ -56,7 +65,7 @@ Tensor grad_input_meta(const Tensor& grad_output, const Tensor& weight, SymIntAr
                        string_view padding_mode, string_view) {
     check_symbolic_grad_input(grad_output, weight, input_size,
                               {stride, padding, dilation, std::move(groups), padding_mode});
-    return at::empty_symint(input_size, grad_output.options().memory_format(result_format(grad_output, weight)));
+    return empty_result(input_size, grad_output, weight);
 }
 
 Tensor grad_weight_meta(const Tensor& grad_output, const Tensor& input, SymIntArrayRef weight_size,
@@ -64,8 +73,7 @@ Tensor grad_weight_meta(const Tensor& grad_output, const Tensor& input, SymIntAr
                         string_view padding_mode, string_view, optional<bool> channels_last) {
     check_symbolic_grad_weight(grad_output, input, weight_size,
                                {stride, padding, dilation, std::move(groups), padding_mode});
-    return at::empty_symint(weight_size,
-                            grad_output.options().memory_format(result_format(grad_output, input, channels_last)));
+    return empty_result(weight_size, grad_output, input, channels_last);
 }
 
 template <c10::DeviceType device>

@@ -24,9 +24,6 @@ struct CpuTable {
     size_t workspace(const Row& row, const Call& call) const { return row.workspace(call, workers); }
 };
 
-// Modelled seconds below which one worker does a call alone: what two would gain is less than waking one takes.
-constexpr double kWorthSharing = 10e-6;
-
 // Remembers how much it was asked to do, and does not do it.
 class CountingExecutor final : public Executor {
 public:
@@ -71,7 +68,8 @@ Choice choose_to_run(const Call& call, int workers, std::string_view forced, std
         const Call shape = without_data(call);
         choice->algorithm = choose(shape, workers, std::string(forced), error);
         if (!choice->algorithm) return false;
-        choice->workers = choice->algorithm->cost(shape) < kWorthSharing ? 1 : workers;
+        choice->cost = choice->algorithm->cost(shape);
+        choice->workers = choice->cost < kWorthSharing ? 1 : workers;
         choice->workspace = choice->algorithm->workspace(shape, choice->workers);
         return true;
     };

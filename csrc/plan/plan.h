@@ -26,11 +26,15 @@ std::string refusal_of(const Algorithm& algorithm, const Call& call);
 // *error, if there is none.
 const Algorithm* choose(const Call& call, int workers, const std::string& forced, std::string* error);
 
+// Modelled seconds below which one worker does all the work alone: what two would gain is less than waking one takes.
+constexpr double kWorthSharing = 10e-6;
+
 // What a call needs to be run. `algorithm` is null if there is none.
 struct Choice {
     const Algorithm* algorithm = nullptr;
     int workers = 1;       // as many as are worth waking, at most those there are
     size_t workspace = 0;  // bytes, for that many
+    double cost = 0;       // modelled seconds on one worker
 };
 
 // choose(), remembered by each thread.
