@@ -47,6 +47,11 @@ LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 OF_THE_SIZE = {"float32": 5e-6, "bfloat16": 2.0**-8}
 
 Results = dict[str, Tensor]
+Call = Callable[[nn.Module], Callable[[Tensor], Tensor]]
+
+
+def called_as_it_is(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return model
 
 
 class Decisions(TorchFunctionMode):
@@ -85,7 +90,7 @@ def step(
     images: Tensor,
     *modes: contextlib.AbstractContextManager,
     autocast: bool = False,
-    call: Callable[[nn.Module], Callable[[Tensor], Tensor]] = lambda model: model,
+    call: Call = called_as_it_is,
 ) -> Results:
     """One step of a copy of the model: its output, every gradient, and the statistics that it leaves.
 
@@ -118,18 +123,20 @@ class Reference:
     bounds: dict[str, float]
     decisions: list[Tensor] | None
 
-    def shares(self, ours: nn.Module, memory_format: torch.memory_format) -> dict[str, float]:
+    def shares(
+        self, ours: nn.Module, memory_format: torch.memory_format, call: Call = called_as_it_is
+    ) -> dict[str, float]:
         """How much of its bound each tensor of a step of `ours` is wrong by: fine up to 1.
 
-        `ours` has float32 weights, and gets the images, in the memory format.
+        `ours` has float32 weights, and gets the images, in the memory format. `call` is step's.
         """
         ours = copy.deepcopy(ours).to(memory_format=memory_format)
         images = self.images.contiguous(memory_format=memory_format)
         if self.precision == "float64":
-            found = step(ours.double(), images.double())
+            found = step(ours.double(), images.double(), call=call)
         else:
             autocast = self.precision == "bfloat16"
-            found = step(ours, images, Decisions(self.decisions), autocast=autocast)
+            found = step(ours, images, Decisions(self.decisions), autocast=autocast, call=call)
         assert found.keys() == self.truth.keys(), found.keys() ^ self.truth.keys()
         size = SIZE[self.precision]
         return {name: share(size(found[name] - self.truth[name]), self.bounds[name]) for name in self.truth}

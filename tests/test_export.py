@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import problems
@@ -65,15 +66,19 @@ def test_decomposed_into_torchs_operators(exported) -> None:
         assert torch.equal(program.module()(image(*size)), model(image(*size)))
 
 
-def test_compiled_ahead_of_time(exported, tmp_path: Path) -> None:
-    """AOTInductor's runtime reaches the operators through the dispatcher, by their names in the package."""
-    model, program = exported
+def compiled(program: torch.export.ExportedProgram, folder: Path) -> Callable[[Tensor], Tensor]:
     # What the C++ compiler spends on headers is most of the time; nothing here is to be fast.
     quick = {"aot_inductor.compile_wrapper_opt_level": "O0", "aot_inductor.precompile_headers": False}
     package = torch._inductor.aoti_compile_and_package(
-        program, package_path=str(tmp_path / "net.pt2"), inductor_configs=quick
+        program, package_path=str(folder / "net.pt2"), inductor_configs=quick
     )
-    loaded = torch._inductor.aoti_load_package(package)
+    return torch._inductor.aoti_load_package(package)
+
+
+def test_compiled_ahead_of_time(exported, tmp_path: Path) -> None:
+    """AOTInductor's runtime reaches the operators through the dispatcher, by their names in the package."""
+    model, program = exported
+    loaded = compiled(program, tmp_path)
     for size in SIZES:
         with torch.no_grad():
             assert torch.equal(loaded(image(*size)), model(image(*size)))
@@ -100,3 +105,21 @@ def test_sizes_that_data_decide() -> None:
     for which, rows in ((0, 6), (1, 3), (1, 8)):
         arguments = (x, chosen[which], torch.tensor(rows))
         assert torch.equal(program.module()(*arguments), model(*arguments))
+
+
+def test_channels_last_ahead_of_time(tmp_path: Path) -> None:
+    """Without a gradient to take, silu stays in the operator, so its bits are eager's."""
+    model = nn.Sequential(
+        pyconv.Conv2D(3, 4, 3, padding="same", activation="silu"),
+        pyconv.Conv2D(4, 5, 3, stride=2, padding=(1, 0, 2, 1), padding_mode="circular", activation="gelu"),
+    )
+    model = model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    first = problems.in_layout(image(2, 3, 8, 9), "nhwc")
+    program = torch.export.export(model, (first,), dynamic_shapes=({0: torch.export.Dim("batch", max=16)},))
+    assert str(program.graph).count("pyconv.conv2d_activated") == 2
+    loaded = compiled(program, tmp_path)
+    for size in ((2, 3, 8, 9), (5, 3, 8, 9)):
+        x = problems.in_layout(image(*size), "nhwc")
+        got, want = loaded(x), model(x)
+        assert torch.equal(got, want) and got.stride() == want.stride()
+        assert want.is_contiguous(memory_format=torch.channels_last)

@@ -55,14 +55,14 @@ def train(model: nn.Module, call, layout: str, sizes: list[tuple[int, int]], dty
     return {"loss": loss.detach(), **found, **model.state_dict()}
 
 
-def test_training_of_a_residual_network() -> None:
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
+def test_training_of_a_residual_network(layout: str) -> None:
     """No graph break, one graph, no recompilation from step to step, eager's results.
 
     Rounding enters the results linearly, and float64 rounds 2^29 times finer than float32. So what float32
     differs by, in eager, shows what to allow the compiled float64 model: 2^-29 of it, times 2^9 for sums that
     the compiler orders otherwise. Where float32 happens to be exact, one rounding of the result stands in.
     """
-    layout = "nhwc"
     torch.manual_seed(0)
     base = compiled_step.ResNet(width=4, classes=5, blocks=(1, 1))
     base = base.to(memory_format=compiled_step.MEMORY_FORMATS[layout])
@@ -108,12 +108,10 @@ class Mixed(nn.Module):
         return pyconv.conv_transpose2d(F.pad(y, (0, 0, 0, 0, 0, 2)), self.up, stride=2).square()
 
 
-@pytest.mark.parametrize(("layout", "training"), [("nchw", True), ("nhwc", False)])
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("layout", problems.LAYOUTS)
 def test_integers_are_eagers(layout: str, training: bool) -> None:
-    """A converted model with use() inside of the compiled code, compiled once for sizes that change.
-
-    The other two of layout and training are the residual network above and the package of test_export.py.
-    """
+    """A converted model with use() inside of the compiled code, compiled once for sizes that change."""
     model = Mixed().to(memory_format=compiled_step.MEMORY_FORMATS[layout]).requires_grad_(training)
     pyconv.convert(model)
     fast = torch.compile(model, fullgraph=True, dynamic=True)

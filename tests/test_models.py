@@ -1,6 +1,8 @@
 """convert() and use() on published architectures, small and with random weights."""
 
+import contextlib
 import copy
+import functools
 
 import pytest
 import torch
@@ -104,18 +106,78 @@ def test_back_to_torch(architecture):
     assert_same_bits(step(model, images), want)
 
 
-@pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny"])
-def test_compiled_without_a_graph_break(name, mode):
-    architecture = ARCHITECTURES[name]
-    model = converted(architecture.build()).train(mode == "train")
+def test_use_in_eval_and_channels_last(architecture):
+    model = architecture.build().to(memory_format=torch.channels_last)
+    images = architecture.images(BATCH).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        with pyconv.use() as calls:
+            found = model(images)
+        # As above: a subclass of nn.Conv2d has its call taken, and is left by convert.
+        with pyconv.use() if architecture.name == "efficientnet_b0" else contextlib.nullcontext():
+            want = converted(model)(images)
+    assert calls.left == 0 and calls.taken > 0
+    assert torch.equal(found, want) and found.stride() == want.stride()
+
+
+# Bilinear interpolation rounds otherwise in torch's traces, with pyconv and without.
+INTERPOLATE = {"segformer_b0", "upernet_convnext"}
+
+
+def compiled(model, backend="aot_eager"):
+    torch._dynamo.reset()
+    return torch.compile(model, backend=backend, fullgraph=True)
+
+
+def first_call(model, images):
+    """transformers installs hooks in a model's first call, under a lock that the compiler cannot enter."""
+    with torch.no_grad():
+        model.eval()(images)
+    return model
+
+
+def test_compiled_without_a_graph_break(architecture):
     images = architecture.images(BATCH)
+    model = first_call(architecture.build(), images).train()
+    ours = converted(model)
+    if architecture.name in INTERPOLATE:
+        found = refer(model, images, "float64").shares(ours, torch.contiguous_format, compiled)
+        assert {name: share for name, share in found.items() if not share <= 1} == {}
+    else:
+        assert_same_bits(step(ours, images, call=compiled), step(ours, images))
 
-    def compiled(model):
-        torch._dynamo.reset()
-        return torch.compile(model, backend="aot_eager", fullgraph=True)
 
-    assert_same_bits(step(model, images, call=compiled), step(model, images))
+@pytest.mark.parametrize("how", ["eval", "nhwc", "bfloat16"])
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny"])
+def test_compiled_in_other_ways(name, how):
+    architecture = ARCHITECTURES[name]
+    model, images = converted(architecture.build()).train(how != "eval"), architecture.images(BATCH)
+    if how == "nhwc":
+        model, images = (each.to(memory_format=torch.channels_last) for each in (model, images))
+    autocast = how == "bfloat16"
+    found = step(model, images, call=compiled, autocast=autocast)
+    assert_same_bits(found, step(model, images, autocast=autocast))
+
+
+@pytest.mark.parametrize("name", ["convnext_tiny", "vit_b16"])
+def test_compiled_by_inductor(name):
+    """Fused kernels sum in their own order, so float64 and its bound."""
+    architecture = ARCHITECTURES[name]
+    images = architecture.images(BATCH)
+    model = first_call(architecture.build(), images).train()
+    found = refer(model, images, "float64").shares(
+        converted(model), torch.contiguous_format, functools.partial(compiled, backend="inductor")
+    )
+    assert {name: share for name, share in found.items() if not share <= 1} == {}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny", "unet"])
+def test_use_around_a_compiled_call(name):
+    architecture = ARCHITECTURES[name]
+    model, images = architecture.build().train(), architecture.images(BATCH)
+    calls = pyconv.use()
+    found = step(model, images, calls, call=compiled)
+    assert calls.left == 0 and calls.taken == REPORTS[name][0]
+    assert_same_bits(found, step(converted(model), images))
 
 
 def mobilenet_v2_of_equal_sides(full: bool) -> nn.Module:

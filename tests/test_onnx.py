@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.special import erf
 
 import pyconv
 from pyconv import reference
 
+onnx_reference = pytest.importorskip("onnx.reference")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -24,7 +26,9 @@ LAYERS = {
     "reflect": {"padding": (1, 2), "padding_mode": "reflect"},
     "replicate": {"padding": (1, 0, 2, 1), "padding_mode": "replicate", "stride": 2},
     "circular": {"padding": (2, 1, 0, 3), "padding_mode": "circular"},
+    "valid": {"padding": "valid", "stride": 2},
     "relu": {"padding": 1, "activation": "relu"},
+    "relu_reflect": {"padding": (2, 1), "activation": "relu", "padding_mode": "reflect"},
 }
 TRANSPOSED = {
     "plain": {},
@@ -113,6 +117,80 @@ def test_runtime_gives_the_same_integers(exported, size: tuple[int, ...]) -> Non
     assert len(got) == len(want)
     for mine, yours in zip(got, want, strict=True):
         assert torch.equal(mine, yours)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_other_dtypes(dtype: torch.dtype) -> None:
+    """float64 by onnx's own evaluator: ONNX Runtime has float32 Convs for CPUs, and casts float16."""
+
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer(padding="valid", groups=2, activation="relu")
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.layer(x), pyconv.conv_transpose2d(x, self.layer.weight[:4], stride=2)
+
+    model, x = Pair().to(dtype).eval(), image(*SIZES[0]).to(dtype)
+    program = torch.onnx.export(model, (x,), dynamo=True, verbose=False)
+    made = counts(program)
+    assert made["Conv"] == 1 and made["ConvTranspose"] == 1 and "Cast" not in made
+    if dtype == torch.float64:
+        evaluator = onnx_reference.ReferenceEvaluator(program.model_proto)
+        got = [torch.from_numpy(y) for y in evaluator.run(None, {evaluator.input_names[0]: x.numpy()})]
+    else:
+        got = run(program, x)
+    with torch.no_grad():
+        for mine, yours in zip(got, model(x), strict=True):
+            assert torch.equal(mine, yours)
+
+
+# (its options, the function in float64 of what the convolution gives)
+SMOOTH = {
+    "silu": ({"padding": "valid"}, lambda y: y * torch.sigmoid(y)),
+    "gelu": ({"padding": 1}, lambda y: y / 2 * (1 + erf(y / 2**0.5))),
+    "silu_circular": ({"padding": 1, "padding_mode": "circular"}, lambda y: y * torch.sigmoid(y)),
+    "gelu_reflect": (
+        {"padding": (1, 2, 0, 1), "padding_mode": "reflect"},
+        lambda y: y / 2 * (1 + erf(y / 2**0.5)),
+    ),
+}
+
+
+def test_smooth_activations() -> None:
+    """Within 1e-6 |y|, where y, the convolution, is exact here.
+
+    The bound is ours, about eight times float32's epsilon: ONNX Runtime computes sigmoid and erf in float32
+    by approximations of its own, of which a result is one product or two.
+    """
+    layers = nn.ModuleList(
+        layer(activation=name.split("_")[0], **options) for name, (options, _) in SMOOTH.items()
+    )
+    for parameter in layers.parameters():
+        parameter.data /= 64
+
+    class All(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            return tuple(layer(x) for layer in self.layers)
+
+    model = All().eval()
+    program = torch.onnx.export(
+        model, (image(*SIZES[0]),), dynamo=True, dynamic_shapes=(DYNAMIC,), verbose=False
+    )
+    assert counts(program)["Conv"] == len(SMOOTH)
+    for size in SIZES:
+        x = image(*size)
+        with torch.no_grad():
+            ours = model(x)
+        theirs = run(program, x)
+        for made, mine, yours, (options, function) in zip(layers, ours, theirs, SMOOTH.values(), strict=True):
+            y = pyconv.conv2d(x.double(), made.weight.double(), made.bias.double(), **options)
+            for result in (mine, yours):
+                assert ((result - function(y)).abs() <= 1e-6 * y.abs()).all()
 
 
 def test_program_exported_before() -> None:
