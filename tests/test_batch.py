@@ -9,13 +9,13 @@ import problems
 import pytest
 import torch
 import torch.nn.functional as F
-from test_edges import WITHOUT_DATA, assert_same_refusal
 from test_layout import LAYOUT_OF
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils.flop_counter import FlopCounterMode
+from without_data import WITHOUT_DATA, assert_same_refusal
 
 import pyconv
 from pyconv import _C, transforms
