@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The depthwise kernels (depthwise.inl) for AVX-512: 16-bit types.
+// The depthwise kernels (depthwise.inl) for AVX-512: 16-bit types, which register blocks widen as they load them. A file of
+// its own because it takes as long to compile as that of the wide types.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The depthwise kernels (depthwise.inl) for AVX-512 F, BW, DQ, VL.
+// The depthwise kernels (depthwise.inl) for AVX-512 F, BW, DQ, VL: float32 and float64.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

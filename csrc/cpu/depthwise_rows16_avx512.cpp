@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The depthwise kernels along image rows (depthwise_rows.inl) for AVX-512: 16-bit types.
+// The depthwise kernels along image rows (depthwise_rows.inl) for AVX-512: 16-bit types, widened as they are loaded.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The depthwise kernels along image rows (depthwise_rows.inl) for AVX-512 F, BW, DQ, VL, in vectors of 8 lanes: rows of
-// 7 pixels would leave more than half of 16 empty. A namespace of its own, as its Vec is another.
+// The depthwise kernels along image rows (depthwise_rows.inl) for bfloat16 on AVX-512 BF16, which rounds to it in one
+// instruction, in vectors of 8 lanes (depthwise_rows8_avx512.cpp). Blocking and cost are those of AVX-512.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

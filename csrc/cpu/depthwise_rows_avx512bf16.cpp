@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The depthwise kernels along image rows (depthwise_rows.inl) for bfloat16 on AVX-512 BF16, which rounds to it in one instruction. Blocking and
-// cost are those of AVX-512.
+// The depthwise kernels along image rows (depthwise_rows.inl) for bfloat16 on AVX-512 BF16, which rounds to it in one
+// instruction. Blocking and cost are those of AVX-512.
 #if defined(__x86_64__)
 
 #include <immintrin.h>

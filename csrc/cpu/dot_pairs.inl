@@ -242,8 +242,8 @@ struct FilterPanels<bf16, bf16_pair> {
         }
     }
 
-    // body(filter, first, last, ahead) for blocks of `length` numbers of each filter, which are consecutive from `from`, and for
-    // every W filters of one. A block is a multiple of `unit` numbers.
+    // body(filter, first, last, ahead) for blocks of `length` numbers of each filter, which are consecutive from `from`, and
+    // for every W filters of one. A block is a multiple of `unit` numbers.
     template <class Body>
     PYCONV_INLINE void blocks(const bf16* from, int64_t length, int64_t unit, const bf16* then,
                               const Body& body) const {
